@@ -1,0 +1,103 @@
+"""Tables of slides as files hold them: CSV, Parquet, or a folder that is its own table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from pathology.core.errors import ManifestError
+
+SLIDE_SUFFIXES = (
+    ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide",
+    ".dcm", ".czi", ".png", ".jpg", ".jpeg", ".ome.tif", ".ome.tiff", ".ome.zarr",
+)  # fmt: skip
+DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
+
+Table = tuple[list[str], list[dict[str, str]]]
+
+
+def slide_stem(name: str) -> str:
+    """A file name without its last extension; TCGA's dots stay, .ome.tiff counts as one.
+
+    >>> slide_stem("TCGA-3C-AALI-01Z-00-DX1.F6E9A5DF.svs"), slide_stem("a.b.ome.tif")
+    ('TCGA-3C-AALI-01Z-00-DX1.F6E9A5DF', 'a.b')
+    """
+    lower = name.lower()
+    for suffix in (*DOUBLE_SUFFIXES, *SLIDE_SUFFIXES):
+        if lower.endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_csv(path: Path) -> Table:
+    """Column names and rows of a CSV file, comma, semicolon or tab between the cells."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path}: not a text file in UTF-8. Save it as CSV (UTF-8) or give a folder of slides"
+        ) from error
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    if "\0" in text:
+        raise ManifestError(f"{path}: not a text file. Give a CSV, a Parquet file or a folder")
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    try:
+        rows = [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in reader]
+    except csv.Error as error:
+        raise ManifestError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+    return list(reader.fieldnames or []), [row for row in rows if any(row.values())]
+
+
+def read_parquet(path: Path) -> Table:
+    """Column names and rows of a Parquet file, each cell as text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ManifestError(f"{path}: not a readable Parquet file ({error})") from error
+    rows = [{k: _as_text(v) for k, v in row.items()} for row in table.to_pylist()]
+    return list(table.column_names), rows
+
+
+def _as_text(value: object) -> str:
+    """A Parquet cell as a CSV would hold it; null and NaN are empty."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value)
+
+
+def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """One row for each slide below a folder; a folder of DICOM files is one slide."""
+    paths = sorted(set(_slides_below(folder)))
+    stems = [slide_stem(p.name) for p in paths]
+    twice = {s for s in stems if stems.count(s) > 1}
+    rows, remarks = [], []
+    for path, stem in zip(paths, stems, strict=True):
+        inside = path.relative_to(folder).as_posix()
+        slide_id = inside.replace("/", "__") if stem in twice else stem
+        rows.append({"slide_id": slide_id, "slide_path": inside})
+    if twice:
+        shown = ", ".join(sorted(twice)[:5])
+        remarks.append(f"file names that occur twice carry their folder in the id: {shown}")
+    return rows, remarks
+
+
+def _slides_below(folder: Path) -> Iterable[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.name.lower().endswith(".ome.zarr"):
+            if any(child.suffix.lower() == ".dcm" for child in path.iterdir()):
+                yield path
+            else:
+                yield from _slides_below(path)
+        elif path.name.lower().endswith(SLIDE_SUFFIXES):
+            yield path

@@ -1,0 +1,141 @@
+"""Flat images held in memory: photographs from a microscope, PNG, JPEG and plain TIFF."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pathology.core.errors import UnreadableSlide
+from pathology.slides.plan import Level, Pair, Plane, ReadPlan
+from pathology.slides.reader import Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.resolution import Spacing
+from pathology.slides.tiff_reader import FOREIGN, read_flat_tiff
+
+MAX_PIXELS = 200_000_000  # 600 MB as RGB; larger images must be tiled files
+MAX_REDUCTION = 64
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class FlatReader:
+    """One image in memory, one level. Grey becomes RGB, 16 bits become 8, alpha goes on white."""
+
+    def __init__(self, slide_id: str, path: Path) -> None:
+        self.slide_id = slide_id
+        try:
+            if is_tiff(path):
+                values, self.facts = read_flat_tiff(path)
+                self._pixels = rgb8(values)
+            else:
+                self._pixels, self.facts = _read_image(path)
+        except UnidentifiedImageError as error:
+            raise UnreadableSlide(
+                slide_id,
+                f"{path.name}: neither OpenSlide, a TIFF nor an image reader recognizes it",
+                "Check that the file is a slide and that its copy is complete",
+            ) from error
+        except (
+            *FOREIGN,
+            Image.DecompressionBombError,
+            SyntaxError,
+            EOFError,
+            struct.error,
+        ) as error:
+            raise UnreadableSlide(
+                slide_id,
+                f"{path.name}: cannot be decoded ({str(error)[:200]})",
+                "Open it in an image viewer and save it again, or copy it again",
+            ) from error
+        size = (self._pixels.shape[1], self._pixels.shape[0])
+        self.levels: tuple[Level, ...] = (Level(size, (1.0, 1.0)),)
+        self.max_reduction = MAX_REDUCTION
+
+    def close(self) -> None:
+        """Let the pixels go."""
+        self._pixels = np.empty((0, 0, 3), np.uint8)
+
+    def read_plane(self, plane: Plane, xy: Pair, size: Pair) -> Pixels:
+        """Pixels (height, width, 3) of a rectangle of the plane; outside the image is white."""
+        reduction = plane.reduction
+        x, y = xy[0] * reduction, xy[1] * reduction
+        region = self._pixels[y : y + size[1] * reduction, x : x + size[0] * reduction]
+        small = shrink(region, reduction)
+        if small.shape[:2] == (size[1], size[0]):
+            return small
+        canvas = np.full((size[1], size[0], 3), 255, np.uint8)
+        canvas[: small.shape[0], : small.shape[1]] = small
+        return canvas
+
+    def read_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
+        """Tiles (N, size_px, size_px, 3) at corners (N, 2)."""
+        edge = plan.size_px
+        tiles = np.empty((len(l0_xy), edge, edge, 3), np.uint8)
+        for tile, (x, y) in zip(tiles, to_plane(l0_xy, plan.plane).tolist(), strict=True):
+            tile[:] = scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), (edge, edge))
+        return tiles
+
+    def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
+        """None: a flat image has no stored tiles."""
+        return None
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the file begins as a TIFF does."""
+    with path.open("rb") as stream:
+        return stream.read(4) in TIFF_MAGIC
+
+
+def rgb8(values: NDArray[Any]) -> Pixels:
+    """Any image array as (H, W, 3) uint8 RGB.
+
+    Grey is repeated, alpha is laid on white, 16-bit values keep their high byte (or are taken
+    as 8-bit where none exceeds 255). Raises ValueError for arrays that are no single image.
+    """
+    if values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=2)
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
+        raise ValueError(f"an array of shape {values.shape} is not one colour image")
+    if values.shape[2] == 1:
+        values = np.repeat(values, 3, axis=2)
+    if values.dtype == np.uint16:
+        values = values >> 8 if values.max() > 255 else values
+    elif values.dtype == np.bool_:
+        values = values.astype(np.uint8) * np.uint8(255)
+    elif values.dtype != np.uint8:
+        raise ValueError(f"{values.dtype} pixels; 8- or 16-bit ones are needed")
+    if values.shape[2] == 4:
+        alpha = values[..., 3:].astype(np.float32) / 255
+        values = np.rint(values[..., :3] * alpha + 255 * (1 - alpha))
+    return np.ascontiguousarray(values, np.uint8)
+
+
+def _read_image(path: Path) -> tuple[Pixels, SlideFacts]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on large or odd files; errors still rise
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"{image.width}x{image.height} px is too large for a flat image; convert it "
+                    "to a tiled pyramidal TIFF"
+                )
+            facts = SlideFacts(_spacing(image), str(image.format).lower())
+            if image.mode.startswith("I;16") or image.mode == "I":
+                return rgb8(np.asarray(image).astype(np.uint16)), facts
+            return rgb8(np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB"))), facts
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def _spacing(image: Image.Image) -> tuple[Spacing, ...]:
+    """Microns per pixel of a PNG's or JPEG's density; screen densities are sorted out later."""
+    dpi = image.info.get("dpi")
+    if not dpi or not dpi[0] > 0 or not dpi[1] > 0:
+        return ()
+    return (Spacing((25400 / float(dpi[0]), 25400 / float(dpi[1])), "tiff"),)

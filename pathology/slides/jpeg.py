@@ -1,0 +1,62 @@
+"""JPEG streams in and out: strict, scaled in the transform, without the interpreter's lock."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+ADOBE_RGB = bytes.fromhex("ffee000e41646f626500640000000000")  # APP14, transform 0: no YCbCr
+MAX_SCALE = 8  # the transform has 8x8 coefficients
+
+
+class DamagedJpeg(ValueError):
+    """A stream that does not decode without a complaint, or not to the size it should have."""
+
+
+def whole_stream(data: bytes, tables: bytes | None, is_rgb: bool) -> bytes:
+    """A tile's abbreviated stream made whole with the TIFF's shared tables.
+
+    is_rgb  the TIFF stores RGB and not YCbCr; the stream must then say so itself
+    """
+    if not data.startswith(SOI):
+        raise DamagedJpeg("no JPEG stream where one should begin")
+    marker = ADOBE_RGB if is_rgb else b""
+    if not tables:
+        return SOI + marker + data[2:] if marker else data
+    return SOI + marker + tables[2:].removesuffix(EOI) + data[2:]
+
+
+def decode(data: bytes, size: tuple[int, int], reduction: int = 1) -> NDArray[np.uint8]:
+    """Pixels (height, width, 3) of a stream that holds size = (width, height), reduced.
+
+    reduction  1, 2, 4 or 8: the inverse transform gives the smaller image directly, which costs
+               less than decoding it whole and is as good as area averages
+    Raises DamagedJpeg on any complaint of the decoder: half a tile is worse than none.
+    """
+    width, height = -(-size[0] // reduction), -(-size[1] // reduction)
+    canvas = np.empty((height, width, 3), np.uint8)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "RGB",
+            min_width=width if reduction > 1 else 0,
+            min_height=height if reduction > 1 else 0,
+            min_factor=reduction,
+            buffer=canvas,
+        )
+    except ValueError as error:
+        raise DamagedJpeg(str(error)) from error
+    if pixels.shape != canvas.shape:
+        raise DamagedJpeg(f"holds {pixels.shape[1]}x{pixels.shape[0]} px, not {width}x{height}")
+    return np.asarray(pixels, np.uint8)
+
+
+def encode(pixels: NDArray[np.uint8], quality: int, subsampling: str) -> bytes:
+    """A baseline JPEG stream of (height, width, 3) RGB; subsampling is "444", "422" or "420"."""
+    return bytes(
+        simplejpeg.encode_jpeg(
+            np.ascontiguousarray(pixels), quality=quality, colorsubsampling=subsampling
+        )
+    )

@@ -1,0 +1,284 @@
+"""Tiled TIFF read segment by segment: each stored tile is fetched and decoded once, and scaled
+down while it is decoded. Positions come from the directory alone, so threads share one reader."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from pathology.core.errors import UnreadableSlide
+from pathology.slides import jpeg
+from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
+from pathology.slides.reader import Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.resolution import Spacing, mpp_of_resolution_tag
+
+JPEG, RGB = 7, 2  # TIFF's codes for compression and photometric interpretation
+GLASS = 255  # what a tile that was never written shows
+CONVERT = "Check the copy of the file, or convert it to a tiled pyramidal TIFF"
+FOREIGN = (
+    tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError,
+    struct.error, OverflowError, MemoryError, ZeroDivisionError, RuntimeError,
+)  # fmt: skip
+
+Segments = dict[tuple[int, int], Pixels]  # decoded tiles of one plane by (column, row)
+
+
+class TiffReader:
+    """A pyramid of tiled 8-bit RGB pages. Holds a file descriptor: open it where it is used."""
+
+    def __init__(self, slide_id: str, path: Path, facts: SlideFacts | None = None) -> None:
+        self.slide_id = slide_id
+        self.path = path
+        try:
+            with tifffile.TiffFile(path) as tiff:
+                pages = _pyramid(tiff)
+                self._pages = [_Page.of(page) for page in pages]
+                self.facts = facts or _facts(tiff, pages[0])
+        except FOREIGN as error:
+            raise UnreadableSlide(
+                slide_id, f"{path.name}: damaged TIFF ({error})", CONVERT
+            ) from error
+        self.levels: tuple[Level, ...] = levels_of_sizes([page.size for page in self._pages])
+        self.max_reduction = min(page.max_reduction for page in self._pages)
+        self._file = os.open(path, os.O_RDONLY)
+
+    def close(self) -> None:
+        """Give the file descriptor back."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def read_plane(self, plane: Plane, xy: Pair, size: Pair) -> Pixels:
+        """Pixels (height, width, 3) of a rectangle of the plane."""
+        canvas = np.empty((size[1], size[0], 3), np.uint8)
+        self._fill(canvas, plane, xy, {})
+        return canvas
+
+    def read_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
+        """Tiles (N, size_px, size_px, 3); stored tiles that neighbours share are decoded once."""
+        edge = plan.size_px
+        tiles = np.empty((len(l0_xy), edge, edge, 3), np.uint8)
+        width, height = plan.read_px
+        region = np.empty((height, width, 3), np.uint8) if plan.is_resampled else None
+        segments: Segments = {}
+        for tile, (x, y) in zip(tiles, to_plane(l0_xy, plan.plane).tolist(), strict=True):
+            self._fill(tile if region is None else region, plan.plane, (x, y), segments)
+            if region is not None:
+                tile[:] = scale_to(region, (edge, edge))
+        return tiles
+
+    def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
+        """The file's own streams where its tiles lie exactly where these tiles should."""
+        page = self._pages[plan.plane.level]
+        edge = (plan.size_px, plan.size_px)
+        if plan.is_resampled or plan.plane.reduction > 1 or page.tile != edge or not page.is_jpeg:
+            return None
+        plane_xy = to_plane(l0_xy, plan.plane)
+        if (plane_xy % plan.size_px).any():
+            return None
+        streams = []
+        for column, row in (plane_xy // plan.size_px).tolist():
+            data = self._fetch(page, column, row)
+            if not data:
+                return None
+            streams.append(jpeg.whole_stream(data, page.tables, page.is_rgb))
+        return streams
+
+    def _fill(self, canvas: Pixels, plane: Plane, xy: Pair, segments: Segments) -> None:
+        """Paint the rectangle at xy; segments remembers what was decoded, one row of tiles deep."""
+        page = self._pages[plane.level]
+        height, width = canvas.shape[:2]
+        tile_w, tile_h = page.tile[0] // plane.reduction, page.tile[1] // plane.reduction
+        x0, y0 = xy
+        for gone in [place for place in segments if (place[1] + 1) * tile_h <= y0]:
+            del segments[gone]
+        if x0 < 0 or y0 < 0 or x0 + width > plane.size[0] or y0 + height > plane.size[1]:
+            canvas[:] = GLASS
+        for column, row in _places(x0, y0, width, height, tile_w, tile_h, page.grid):
+            if (column, row) not in segments:
+                segments[column, row] = self._decode(page, column, row, plane)
+            segment = segments[column, row]
+            left, top = column * tile_w - x0, row * tile_h - y0
+            right = min(left + segment.shape[1], width)
+            bottom = min(top + segment.shape[0], height)
+            canvas[max(top, 0) : bottom, max(left, 0) : right] = segment[
+                max(-top, 0) : bottom - top, max(-left, 0) : right - left
+            ]
+
+    def _decode(self, page: _Page, column: int, row: int, plane: Plane) -> Pixels:
+        data = self._fetch(page, column, row)
+        width, height = page.tile
+        if not data:
+            return np.full(
+                (height // plane.reduction, width // plane.reduction, 3), GLASS, np.uint8
+            )
+        try:
+            if page.is_jpeg:
+                scale = min(plane.reduction, jpeg.MAX_SCALE)
+                stream = jpeg.whole_stream(data, page.tables, page.is_rgb)
+                return shrink(jpeg.decode(stream, page.tile, scale), plane.reduction // scale)
+            decoded, *_ = page.decoder(data, row * page.grid[0] + column)
+            return shrink(_as_rgb(decoded), plane.reduction)
+        except FOREIGN as error:
+            raise UnreadableSlide(
+                self.slide_id,
+                f"the stored tile at column {column}, row {row} of level {plane.level} is damaged "
+                f"({error})",
+                "Copy the file again from the scanner; its other tiles may be fine",
+            ) from error
+
+    def _fetch(self, page: _Page, column: int, row: int) -> bytes:
+        index = row * page.grid[0] + column
+        count = int(page.counts[index])
+        data = os.pread(self._file, count, int(page.offsets[index]))
+        if len(data) != count:
+            raise UnreadableSlide(
+                self.slide_id,
+                f"the file ends before its stored tile at column {column}, row {row}",
+                "The copy is incomplete: copy the file again from the scanner",
+            )
+        return data
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One level of the file: where its tiles lie and how they are coded."""
+
+    size: Pair
+    tile: Pair
+    grid: Pair
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    is_jpeg: bool
+    is_rgb: bool
+    tables: bytes | None
+    decoder: Any
+
+    @classmethod
+    def of(cls, page: tifffile.TiffPage) -> _Page:
+        size, tile = (page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)
+        grid = (-(-size[0] // tile[0]), -(-size[1] // tile[1]))
+        offsets = np.asarray(page.dataoffsets, np.int64)
+        counts = np.asarray(page.databytecounts, np.int64)
+        if len(offsets) < grid[0] * grid[1] or len(counts) < grid[0] * grid[1]:
+            raise ValueError(f"{len(offsets)} tiles listed where {grid[0] * grid[1]} are needed")
+        if (counts < 0).any() or (counts > 1 << 28).any() or (offsets < 0).any():
+            raise ValueError("the list of tiles holds impossible sizes")
+        is_jpeg = page.compression == JPEG
+        decoder = None if is_jpeg else page.decode
+        is_rgb = page.photometric == RGB
+        return cls(size, tile, grid, offsets, counts, is_jpeg, is_rgb, page.jpegtables, decoder)
+
+    @property
+    def max_reduction(self) -> int:
+        """The largest power of two that divides a tile's edges."""
+        edges = self.tile[0] | self.tile[1]
+        return edges & -edges
+
+
+def is_tiled_rgb(path: Path) -> bool:
+    """Whether the first page of a TIFF is something TiffReader reads."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return _is_readable(tiff.pages.first)
+    except FOREIGN:
+        return False
+
+
+def has_jpeg_tiles(path: Path) -> bool:
+    """Whether the first page is readable here and its tiles are JPEG, the fast case."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return _is_readable(tiff.pages.first) and tiff.pages.first.compression == JPEG
+    except FOREIGN:
+        return False
+
+
+def read_flat_tiff(path: Path) -> tuple[NDArray[Any], SlideFacts]:
+    """The first page as it is, and what the file says of its resolution."""
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        return page.asarray(), _facts(tiff, page)
+
+
+def _is_readable(page: tifffile.TiffPage) -> bool:
+    return bool(
+        page.is_tiled
+        and page.dtype == np.uint8
+        and page.samplesperpixel == 3
+        and page.planarconfig == 1
+        and page.photometric in (RGB, 6)
+        and page.imagewidth > 0
+        and page.imagelength > 0
+        and min(page.tilewidth, page.tilelength) >= 16
+    )
+
+
+def _pyramid(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The base page and, in falling size, the pages that show the same in fewer pixels."""
+    base = tiff.pages.first
+    if not _is_readable(base):
+        raise ValueError("its first page is not tiled 8-bit RGB")
+    others = [*(base.pages or ()), *tiff.pages[1:]]
+    smaller = [page.aspage() for page in others]
+    same = [page for page in smaller if _is_readable(page) and _shows_the_same(base, page)]
+    by_width = {page.imagewidth: page for page in reversed(same)}
+    return [base, *(by_width[width] for width in sorted(by_width, reverse=True))]
+
+
+def _shows_the_same(base: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
+    ratio = base.imagewidth / page.imagewidth
+    return ratio > 1.5 and abs(page.imagelength * ratio - base.imagelength) <= 2 * ratio
+
+
+def _facts(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> SlideFacts:
+    spacings = []
+    if tiff.is_ome:
+        spacings += _ome_spacing(tiff.ome_metadata or "")
+    tags = page.tags
+    if "XResolution" in tags and "YResolution" in tags:
+        unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 2
+        x, y = (_tag_mpp(tags[name].value, unit) for name in ("XResolution", "YResolution"))
+        if x and y:
+            spacings.append(Spacing((x, y), "tiff"))
+    return SlideFacts(tuple(spacings), "ome-tiff" if tiff.is_ome else "tiff")
+
+
+def _tag_mpp(value: tuple[int, int], unit: int) -> float | None:
+    return mpp_of_resolution_tag(value[0] / value[1], unit) if value[1] else None
+
+
+def _ome_spacing(xml: str) -> list[Spacing]:
+    image = tifffile.xml2dict(xml).get("OME", {}).get("Image", {})
+    pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
+    microns = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
+    values = [
+        float(pixels.get(f"PhysicalSize{axis}", 0))
+        * microns.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 0)
+        for axis in "XY"
+    ]
+    return [Spacing((values[0], values[1]), "slide")] if all(values) else []
+
+
+def _places(
+    x0: int, y0: int, width: int, height: int, tile_w: int, tile_h: int, grid: Pair
+) -> Iterator[tuple[int, int]]:
+    """Columns and rows of the stored tiles that a rectangle touches, inside the grid."""
+    for row in range(max(0, y0 // tile_h), min(grid[1], -(-(y0 + height) // tile_h))):
+        for column in range(max(0, x0 // tile_w), min(grid[0], -(-(x0 + width) // tile_w))):
+            yield column, row
+
+
+def _as_rgb(decoded: NDArray[Any] | None) -> Pixels:
+    if decoded is None:
+        raise ValueError("empty tile")
+    pixels = decoded.reshape(decoded.shape[-3:])
+    return np.ascontiguousarray(pixels[..., :3], np.uint8)

@@ -1,0 +1,136 @@
+"""Tissue masks in and out: GeoJSON as QuPath writes and reads it, or an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.errors import SlideError
+from pathology.slides.plan import Pair
+from pathology.tiling.tissue import Mask
+
+EXCLUDED = ("exclude", "ignore", "artefact", "artifact", "hole", "pen", "background")
+TISSUE_COLOR = (0, 128, 0)
+MAX_ASPECT_ERROR = 0.02
+
+
+def mask_to_geojson(mask: Mask, l0_slide: Pair, l0_offset: Pair = (0, 0)) -> dict[str, Any]:
+    """A mask of the whole slide as one QuPath annotation a piece, holes included.
+
+    l0_slide   (width, height) of the slide, which the mask (H, W) is stretched over
+    l0_offset  subtracted from every point: QuPath counts from the corner of the scanned bounds
+    """
+    contours, hierarchy = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
+    scale = np.array([l0_slide[0] / mask.shape[1], l0_slide[1] / mask.shape[0]])
+    rings = [_ring(np.asarray(contour, np.int32), scale, l0_offset) for contour in contours]
+    features: list[dict[str, Any]] = []
+    for number, ring in enumerate(rings):
+        parent = int(hierarchy[0][number][3])
+        if parent >= 0 or len(ring) < 4:
+            continue
+        holes = [
+            rings[i]
+            for i in range(len(rings))
+            if hierarchy[0][i][3] == number and len(rings[i]) >= 4
+        ]
+        features.append(_annotation(len(features), [ring, *holes]))
+    return {
+        "type": "FeatureCollection",
+        "features": features,
+        "properties": {"l0_offset": list(l0_offset), "note": "research use only"},
+    }
+
+
+def read_mask(
+    path: Path, slide_id: str, l0_slide: Pair, size: Pair, l0_offset: Pair = (0, 0)
+) -> Mask:
+    """A user's mask as a boolean array of size (width, height) laid over the whole slide.
+
+    GeoJSON areas are tissue, except those classed as one of exclude, ignore, artefact, hole, pen,
+    background, which are cut out. In an image every pixel that is not black is tissue.
+    l0_offset is added to GeoJSON points, as QuPath leaves it out. Raises SlideError.
+    """
+    remedy = "Give a GeoJSON file from QuPath or an image of the slide's shape as mask_path"
+    try:
+        if path.suffix.lower() in (".geojson", ".json"):
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return _rasterize(data, l0_slide, size, l0_offset)
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except OSError as error:
+        raise SlideError(
+            slide_id, f"mask {path}: {(error.strerror or 'unreadable').lower()}", remedy
+        ) from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, cv2.error) as error:
+        raise SlideError(slide_id, f"mask {path.name} cannot be read ({error})", remedy) from error
+    if image is None:
+        raise SlideError(slide_id, f"mask {path.name} is not an image", remedy)
+    aspect = (image.shape[1] / image.shape[0]) / (l0_slide[0] / l0_slide[1])
+    if abs(aspect - 1) > MAX_ASPECT_ERROR + 2 / min(image.shape):
+        raise SlideError(
+            slide_id,
+            f"mask {path.name} is {image.shape[1]}x{image.shape[0]} px, of another shape than the "
+            f"slide ({l0_slide[0]}x{l0_slide[1]})",
+            remedy,
+        )
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
+
+
+def _rasterize(data: Any, l0_slide: Pair, size: Pair, l0_offset: Pair) -> Mask:
+    canvas = np.zeros((size[1], size[0]), np.uint8)
+    scale = np.array([size[0] / l0_slide[0], size[1] / l0_slide[1]])
+    areas = [(p, _is_excluded(feature)) for feature in _features(data) for p in _polygons(feature)]
+    if not areas:
+        raise ValueError("it holds no polygon")
+    for rings, is_excluded in sorted(areas, key=lambda area: area[1]):
+        piece = np.zeros_like(canvas)
+        for number, ring in enumerate(rings):
+            points = (np.asarray(ring, np.float64)[:, :2] + l0_offset) * scale
+            cv2.fillPoly(piece, [np.rint(points).astype(np.int32)], 0 if number else 1)
+        canvas[piece > 0] = not is_excluded
+    return canvas > 0
+
+
+def _features(data: Any) -> list[dict[str, Any]]:
+    if isinstance(data, list):
+        return data
+    return list(data["features"]) if data.get("type") == "FeatureCollection" else [data]
+
+
+def _polygons(feature: dict[str, Any]) -> Iterator[list[Any]]:
+    geometry = feature.get("geometry", feature)
+    if geometry["type"] == "Polygon":
+        yield geometry["coordinates"]
+    elif geometry["type"] == "MultiPolygon":
+        yield from geometry["coordinates"]
+
+
+def _is_excluded(feature: dict[str, Any]) -> bool:
+    name = ((feature.get("properties") or {}).get("classification") or {}).get("name", "")
+    return str(name).lower().startswith(EXCLUDED)
+
+
+def _ring(contour: NDArray[np.int32], scale: NDArray[np.float64], l0_offset: Pair) -> list[Any]:
+    points = np.rint((contour[:, 0, :] + 0.5) * scale - l0_offset).astype(int).tolist()
+    return [*points, points[0]]
+
+
+def _annotation(number: int, rings: list[Any]) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "id": f"00000000-0000-4000-8000-{number:012d}",
+        "geometry": {"type": "Polygon", "coordinates": rings},
+        "properties": {
+            "objectType": "annotation",
+            "name": f"tissue {number + 1}",
+            "classification": {"name": "Tissue", "color": list(TISSUE_COLOR)},
+            "isLocked": False,
+        },
+    }
