@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pathology.core.errors import SlideError
+from pathology.core.errors import PathologyError, SlideError
 from pathology.core.manifest import SlideRecord
 
 PENDING, DONE, EMPTY, FAILED, PLANNED = "pending", "done", "empty", "failed", "planned"
@@ -88,6 +88,8 @@ def failed(record: SlideRecord, fault: Exception, seconds: float, error: str = "
     """The row of a slide that could not be done."""
     if isinstance(fault, SlideError):
         reason = fault.reason
+    elif isinstance(fault, PathologyError):
+        reason = str(fault)
     elif isinstance(fault, OSError):
         reason = f"{fault.strerror or fault}{f' ({fault.filename})' if fault.filename else ''}"
     else:

@@ -7,33 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from pathology.core.config import StageConfig
+from pathology.tiling.config import QualityConfig
 from pathology.tiling.ink import pen_mask
 
 VERDICTS = ("white", "black", "pen", "blur")  # in the order they are asked
-
-
-class QualityConfig(StageConfig):
-    """Limits beyond which a tile is left out; each is counted under its own name.
-
-    mpp                 resolution at which tiles are judged, so that limits hold for any tile
-    max_white_fraction  of pixels whose darkest channel is at least white_level
-    max_black_fraction  of pixels whose brightest channel is at most black_level
-    max_pen_fraction    of pixels that show ink
-    min_sharpness       variance of the Laplacian of the grey image (8-bit values); blurred below.
-                        At 1 um/px sharp H&E of five sources measured 190 and more, the same
-                        defocused by 1 um (sigma) 33-390, by 2 um 5-35, by 3 um 2-8
-    """
-
-    mpp: float = Field(default=1.0, gt=0, le=100)
-    max_white_fraction: float = Field(default=0.9, ge=0, le=1)
-    max_black_fraction: float = Field(default=0.5, ge=0, le=1)
-    max_pen_fraction: float = Field(default=0.1, ge=0, le=1)
-    min_sharpness: float = Field(default=25.0, ge=0)
-    white_level: int = Field(default=215, ge=0, le=255)
-    black_level: int = Field(default=35, ge=0, le=255)
 
 
 class QualityScores(NamedTuple):

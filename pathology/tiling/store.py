@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
@@ -14,11 +14,10 @@ import zarr.codecs
 import zarr.registry
 from numcodecs import Zstd
 from numpy.typing import NDArray
-from pydantic import Field
 
-from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError
 from pathology.slides import jpeg
+from pathology.tiling.config import StoreConfig
 from pathology.tiling.jpeg_codec import NAME, JpegCodec
 from pathology.tiling.shard import MISSING, build_shard, index_bytes, parse_index
 
@@ -26,23 +25,6 @@ SCHEMA = 1
 ZSTD_LEVEL = 3
 
 zarr.registry.register_codec(NAME, JpegCodec)
-
-
-class StoreConfig(StageConfig):
-    """How tiles are kept.
-
-    encoding       jpeg, or lossless (Zstandard; several times larger)
-    jpeg_quality   1 to 100
-    subsampling    of the chroma channels: 444 keeps colour whole, 420 saves a quarter of the bytes
-    keep_stored    take the slide's own JPEG tiles, bit for bit, where grid and resolution line up
-    tiles_per_shard  tiles in one file
-    """
-
-    encoding: Literal["jpeg", "lossless"] = "jpeg"
-    jpeg_quality: int = Field(default=92, ge=1, le=100)
-    subsampling: Literal["444", "422", "420"] = "444"
-    keep_stored: bool = True
-    tiles_per_shard: int = Field(default=512, ge=1, le=65536)
 
 
 def encode_tile(pixels: NDArray[np.uint8], config: StoreConfig) -> bytes:

@@ -12,10 +12,10 @@ from pathology.core.manifest import SlideRecord
 from pathology.slides.plan import Pair, Plane, ReadPlan, plan_tiles
 from pathology.slides.reader import Pixels, SlideFacts, SlideReader, read_thumbnail
 from pathology.slides.resolution import Spacing, decide_spacing
-from pathology.tiling.config import TilingConfig
+from pathology.tiling.config import TilingConfig, TissueConfig
 from pathology.tiling.grid import Corners, tile_grid, tissue_fractions
 from pathology.tiling.masks import read_mask
-from pathology.tiling.tissue import Mask, TissueConfig, tissue_mask
+from pathology.tiling.tissue import Mask, tissue_mask
 
 
 @dataclass(frozen=True)

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from pathology.core.config import StageConfig
+from pathology.tiling.config import TissueConfig
 from pathology.tiling.ink import pen_mask
 
 Mask = NDArray[np.bool_]
 CHROMA_FLOOR, CHROMA_CEILING = 10, 40  # Otsu's threshold is kept in here: see otsu_mask
 MAX_TINT = 0.15  # a light source tints glass by less than this
-
-
-class TissueConfig(StageConfig):
-    """How tissue is told from glass.
-
-    method               otsu: threshold on colourfulness, chosen per slide; hsv: fixed
-                         thresholds on saturation and value; none: the whole image is tissue
-    mpp                  resolution of the thumbnail that is looked at
-    min_object_um2       smaller specks are dust
-    max_hole_um2         smaller holes belong to the tissue
-    min_tissue_fraction  of a tile's area
-    exclude_pen          whether ink is cut out of the mask
-    min_saturation, max_value   the hsv method's thresholds, 0 to 1
-    """
-
-    method: Literal["otsu", "hsv", "none"] = "otsu"
-    mpp: float = Field(default=8.0, gt=0, le=100)
-    min_object_um2: float = Field(default=2.5e4, ge=0)
-    max_hole_um2: float = Field(default=2.5e4, ge=0)
-    min_tissue_fraction: float = Field(default=0.5, ge=0, le=1)
-    exclude_pen: bool = True
-    min_saturation: float = Field(default=0.07, ge=0, le=1)
-    max_value: float = Field(default=0.97, ge=0, le=1)
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8], mpp: float, config: TissueConfig) -> Mask:

@@ -1,0 +1,96 @@
+"""The same work on every slide of a batch, by dask: here in processes of its own, or on a cluster.
+
+A slide's fault costs that slide. Here each slide runs in a fresh process: a reader that hangs is
+stopped after a time limit, one that crashes takes nobody along, and memory is given back. On a
+cluster dask's own nannies do the same for its workers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import dask.threaded
+
+from pathology.core.errors import PathologyError
+from pathology.core.supervise import (
+    Item,
+    Report,
+    Result,
+    Task,
+    WorkerDied,
+    attempt,
+    stopping_on_signal,
+    supervise,
+)
+
+CONNECT_S = 10
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Item, Result]):
+    """A task, and how it is spread over items.
+
+    workers    slides at once, each in a process of its own; 0: one after the other, in this one
+    scheduler  address of a dask.distributed scheduler to use instead, tcp://host:port
+    """
+
+    task: Task[Item, Result]
+    workers: int = 0
+    scheduler: str | None = None
+
+    def run(
+        self,
+        items: Sequence[Item],
+        on_result: Callable[[Result], None] = lambda result: None,
+        on_progress: Report = lambda num: None,
+    ) -> list[Result]:
+        """The result of every item, in no order; on_result hears of each, one at a time."""
+        lock = threading.Lock()
+
+        def tell(result: Result) -> Result:
+            with lock:
+                on_result(result)
+            return result
+
+        if self.scheduler:
+            return self._run_on_cluster(items, tell)
+        if self.workers <= 0:
+            return [tell(attempt(self.task, item, on_progress)) for item in items]
+        waiting = iter(items)
+        with stopping_on_signal() as stop:
+
+            def next_one() -> Result:  # in the items' order, which dask's own would not be
+                with lock:
+                    item = next(waiting)
+                return tell(supervise(self.task, item, stop, on_progress))
+
+            graph: dict[Any, Any] = {("item", number): (next_one,) for number in range(len(items))}
+            return list(dask.threaded.get(graph, list(graph), num_workers=self.workers))
+
+    def _run_on_cluster(
+        self, items: Sequence[Item], tell: Callable[[Result], Result]
+    ) -> list[Result]:
+        from distributed import Client, as_completed
+
+        try:
+            client = Client(self.scheduler, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, TimeoutError) as error:
+            raise PathologyError(
+                f"no dask scheduler answers at {self.scheduler}. Start one with 'dask scheduler' "
+                "and 'dask worker tcp://...', or leave --scheduler out"
+            ) from error
+        results: dict[Any, Result] = {}
+        with client:
+            futures = {client.submit(attempt, self.task, item, pure=False): item for item in items}
+            for future in as_completed(futures):
+                if future.status == "finished":
+                    results[future.key] = tell(future.result())
+                else:
+                    died = WorkerDied(
+                        f"its dask worker died or was lost ({future.exception()!r:.200})"
+                    )
+                    results[future.key] = tell(self.task.failure(futures[future], died, 0.0, ""))
+            return [results[future.key] for future in futures]

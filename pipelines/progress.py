@@ -1,0 +1,71 @@
+"""Progress for people: a bar with rates in a terminal, a plain line a slide elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Shown(Protocol):
+    """What a long command tells of itself."""
+
+    def step(self, num: int) -> None:
+        """So many more units (tiles) were worked on."""
+        ...
+
+    def item(self, line: str) -> None:
+        """One more item (slide) is finished; line says how."""
+        ...
+
+
+@contextmanager
+def progress(title: str, num_items: int, unit: str = "tiles") -> Iterator[Shown]:
+    """Show work on num_items items; on standard error, so that output can be piped."""
+    if not sys.stderr.isatty():
+        yield _Lines(num_items)
+        return
+    bar = _Bar(title, num_items, unit)
+    with bar.bar:
+        yield bar
+
+
+class _Lines:
+    def __init__(self, num_items: int) -> None:
+        self.num_items, self.num_done = num_items, 0
+
+    def step(self, num: int) -> None:
+        """Nothing: a line for each slide is enough in a log."""
+
+    def item(self, line: str) -> None:
+        self.num_done += 1
+        print(f"[{self.num_done}/{self.num_items}] {line}", file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, title: str, num_items: int, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.unit, self.num_units, self.start = unit, 0, time.perf_counter()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} slides"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task(title, total=num_items, rate="")
+
+    def step(self, num: int) -> None:
+        self.num_units += num
+        rate = self.num_units / (time.perf_counter() - self.start)
+        said = f"{self.num_units:,} {self.unit}, {rate:,.0f}/s"
+        self.bar.update(self.task, rate=said)
+
+    def item(self, line: str) -> None:
+        self.bar.advance(self.task)
+        self.bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
