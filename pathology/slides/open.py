@@ -12,26 +12,23 @@ from pathology.slides.openslide_reader import OpenSlideReader, vendor_of
 from pathology.slides.reader import SlideReader
 from pathology.slides.tiff_reader import TiffReader, has_jpeg_tiles, is_tiled_rgb
 
-DIRECT = ("aperio", "generic-tiff")  # dialects whose levels are plain TIFF pages
-
-
 def open_slide(record: SlideRecord) -> SlideReader:
     """A reader for the record's file; close it when done.
 
-    Tiled JPEG in TIFF (Aperio, generic) is read directly, everything else OpenSlide knows through
-    OpenSlide, other TIFF and image files by our own readers. A folder is a DICOM slide.
+    Plain and OME-TIFF in tiles, and Aperio's with JPEG tiles, are read directly; all else that
+    OpenSlide knows through OpenSlide, and other files as flat images. A folder is a DICOM slide.
     Raises UnreadableSlide with what is wrong.
     """
     path = _file_of(record)
     vendor = vendor_of(path)
-    if vendor in DIRECT and has_jpeg_tiles(path):
+    if vendor == "aperio" and has_jpeg_tiles(path):
         known = OpenSlideReader(record.slide_id, path)
         known.close()
         return TiffReader(record.slide_id, path, known.facts)
+    if vendor in (None, "generic-tiff") and is_tiff(path) and is_tiled_rgb(path):
+        return TiffReader(record.slide_id, path)
     if vendor is not None:
         return OpenSlideReader(record.slide_id, path)
-    if is_tiff(path) and is_tiled_rgb(path):
-        return TiffReader(record.slide_id, path)
     return FlatReader(record.slide_id, path)
 
 

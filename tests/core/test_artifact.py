@@ -1,0 +1,88 @@
+"""Artifacts: whole or not there, and named by what shaped them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pathology.core.artifact import content_digest, fingerprint, publish, sha256_of, sweep_scratch
+from pathology.core.geometry import TileSpec
+
+
+def test_a_fingerprint_follows_every_setting_and_input() -> None:
+    base = fingerprint("tiles", 1, TileSpec(), {"slide": "a"})
+    assert base == fingerprint("tiles", 1, TileSpec(), {"slide": "a"})
+    others = {
+        fingerprint("other", 1, TileSpec(), {"slide": "a"}),
+        fingerprint("tiles", 2, TileSpec(), {"slide": "a"}),
+        fingerprint("tiles", 1, TileSpec(mpp=0.51), {"slide": "a"}),
+        fingerprint("tiles", 1, TileSpec(mpp_tolerance=0.02), {"slide": "a"}),
+        fingerprint("tiles", 1, TileSpec(), {"slide": "b"}),
+    }
+    assert len(others) == 5
+    assert base not in others
+
+
+def test_a_failed_block_publishes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="halfway"), publish(tmp_path / "a.txt") as scratch:
+        scratch.write_text("half", encoding="utf-8")
+        raise ValueError("halfway")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_replaces_an_older_one(tmp_path: Path) -> None:
+    for word in ("old", "new"):
+        with publish(tmp_path / "store") as scratch:
+            scratch.mkdir()
+            (scratch / word).write_text(word, encoding="utf-8")
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
+
+
+def test_an_older_artifact_survives_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with pytest.raises(ValueError, match="no"), publish(tmp_path / "store") as scratch:
+        scratch.mkdir()
+        raise ValueError("no")
+    assert (tmp_path / "store").is_dir()
+
+
+def test_scratch_of_the_dead_is_swept_and_of_the_living_kept(tmp_path: Path) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    for pid in (int(dead.stdout), os.getpid()):
+        (tmp_path / f".slide.zarr.{socket.gethostname()}.{pid}.tmp").mkdir()
+    assert sweep_scratch(tmp_path) == 1
+    assert [p.name.split(".")[-2] for p in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+def test_a_digest_sees_content_size_and_not_the_name(tmp_path: Path) -> None:
+    rng_bytes = bytes(range(256)) * 40_000  # 10 MB: sampled, not hashed whole
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_bytes(rng_bytes)
+    b.write_bytes(rng_bytes)
+    c.write_bytes(b"x" + rng_bytes[1:])
+    assert content_digest(a) == content_digest(b) != content_digest(c)
+    b.write_bytes(rng_bytes[:-1])
+    assert content_digest(a) != content_digest(b)
+
+
+def test_a_folder_has_a_digest_of_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    (folder / "1.dcm").write_bytes(b"one")
+    before = content_digest(folder)
+    (folder / "2.dcm").write_bytes(b"two")
+    assert content_digest(folder) != before
+
+
+def test_sha256_of_a_known_text(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "abc") == known

@@ -1,0 +1,69 @@
+"""Settings: defaults, files, overrides, and refusals that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pathology.core.config import load_config, to_yaml
+from pathology.core.errors import ConfigError
+from pathology.tiling.config import TilingConfig
+
+
+def test_defaults_need_no_file() -> None:
+    assert load_config(TilingConfig) == TilingConfig()
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "tile.yaml"
+    path.write_text("tile: {mpp: 1.0, size_px: 512}\n", encoding="utf-8")
+    config = load_config(TilingConfig, path, ["tile.mpp=0.25", "tissue.method=hsv"])
+    assert (config.tile.mpp, config.tile.size_px, config.tissue.method) == (0.25, 512, "hsv")
+
+
+def test_an_unknown_key_names_the_file_the_key_and_what_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "tile.yaml"
+    path.write_text("tissue: {methd: otsu}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tile.yaml: tissue.methd: unknown key; .*method, mpp"):
+        load_config(TilingConfig, path)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tile.mpp", "expected section.key=value"),
+        ("tile.mpp=fast", "tile.mpp: input should be a valid number"),
+        ("tile.mpp=-1", "tile.mpp: input should be greater than"),
+        ("tile.size_px.x=1", "size_px"),
+        ("nothing.mpp=1", "nothing: unknown key; expected one of tile, tissue, quality, store"),
+        ("tile.mpp=[1", "is not a YAML value"),
+        ("store.encoding=gif", "'jpeg' or 'lossless'"),
+    ],
+)
+def test_a_bad_override_says_what_is_wrong(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_config(TilingConfig, None, ["tile.size_px=256", override])
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "tile: [1\n", "\x00\x01", "word"])
+def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load_config(TilingConfig, path)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n", encoding="utf-8")
+    assert load_config(TilingConfig, path) == TilingConfig()
+
+
+def test_settings_survive_their_own_yaml(tmp_path: Path) -> None:
+    config = load_config(TilingConfig, None, ["tile.mpp=0.3", "store.subsampling='420'"])
+    path = tmp_path / "again.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    assert load_config(TilingConfig, path) == config

@@ -1,0 +1,36 @@
+"""Every YAML the project ships is loaded, and states the defaults it claims to state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pathology.core.config import StageConfig, load_config
+from pathology.tiling.config import TilingConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS: dict[str, type[StageConfig]] = {"tile": TilingConfig}
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def test_some_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED} == set(MODELS)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_file_states_the_defaults(path: Path) -> None:
+    model = MODELS[path.stem]
+    assert load_config(model, path) == model()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_file_names_every_setting(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for section, field in MODELS[path.stem].model_fields.items():
+        inner = field.annotation
+        names = (
+            inner.model_fields if isinstance(inner, type) and issubclass(inner, StageConfig) else {}
+        )
+        for name in [section, *names]:
+            assert f"{name}:" in text, f"{path.name} does not mention {section}.{name}"
