@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli_data import data, export
+from pipelines.cli_options import ConfigFile, Overrides, Workers
+from pipelines.cli_stain import stain
+
 NOTHING_RAN, INTERRUPTED = 2, 130
 
 app = typer.Typer(
@@ -26,16 +30,9 @@ app = typer.Typer(
     },
 )
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings as YAML; `pathology init` writes one."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="SECTION.KEY=VALUE", help="One setting, over the file's; repeatable."
-    ),
-]
+app.add_typer(stain, name="stain")
+app.command()(export)
+app.add_typer(data, name="data")
 
 
 @app.command()
@@ -46,6 +43,10 @@ def tile(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run; made if needed.")],
     config: ConfigFile = None,
     set_: Overrides = None,
+    coords: Annotated[
+        Path | None,
+        typer.Option(help="Take the tiles of CLAM's, TRIDENT's or others' h5 files (or a folder)."),
+    ] = None,
     coords_only: Annotated[
         bool, typer.Option("--coords-only", help="Keep corners, no pixels; no quality check.")
     ] = False,
@@ -102,6 +103,7 @@ def tile(
         config=config,
         overrides=tuple(set_ or ()),
         data_root=data_root,
+        coords=coords,
         coords_only=coords_only,
         assume_mpp=assume_mpp,
         verify=verify,
@@ -114,6 +116,81 @@ def tile(
         dry_run=dry_run,
     )
     raise typer.Exit(run_tiling(options))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a tiling run.")],
+    out: Annotated[Path | None, typer.Option(help="The page. Default: RUN/report.html.")] = None,
+    stain_run: Annotated[
+        Path | None, typer.Option(help="Its normalized copy. Default: RUN/stain if it is there.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page on a run: failures first, then every slide."""
+    from pipelines.report import write_report
+
+    beside = run / "stain"
+    page = write_report(run, out, stain_run or (beside if beside.is_dir() else None))
+    print(f"Report: {page}")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="Settings of the run; see `pathology init`.")],
+    set_: Overrides = None,
+    workers: Workers = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Tile on a dask cluster.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds a slide may take in a stage.")
+    ] = None,
+) -> None:
+    """Tile, normalize and report, all from one file. A second run does only what changed."""
+    from pipelines.run import RunOptions, run_all
+
+    options = RunOptions(config, tuple(set_ or ()), workers, scheduler, timeout)
+    raise typer.Exit(run_all(options))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo"),
+    slides: Annotated[int, typer.Option(min=1, help="Sound slides; four faulty ones join.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the simulation.")] = 1,
+    workers: Workers = None,
+) -> None:
+    """Simulate a small cohort with planted faults and run everything on it."""
+    from pipelines.demo import run_demo
+
+    raise typer.Exit(run_demo(out, slides, seed, workers))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")] = Path(),
+    stage: Annotated[
+        list[str] | None, typer.Option(help="tile, stain or run; repeatable. Default: all.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+) -> None:
+    """Write commented settings files to start from."""
+    from pipelines.init import write_configs
+
+    for path in write_configs(folder, tuple(stage or ()), overwrite=overwrite):
+        print(path)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has and lacks: libraries, processor, GPU, memory, disk, extras."""
+    from pipelines.doctor import examine, exit_code
+
+    findings = examine()
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        print(f"{finding.state:7} {finding.topic:{width}}  {finding.text}")
+    raise typer.Exit(exit_code(findings))
 
 
 @app.command()

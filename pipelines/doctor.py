@@ -69,7 +69,9 @@ def _python() -> Finding:
 def _libraries() -> Iterator[Finding]:
     for name, version in versions(LIBRARIES).items():
         missing = version == "not installed"
-        yield Finding(name, FAULT if missing else OK, f"{version}; reinstall" if missing else version)
+        yield Finding(
+            name, FAULT if missing else OK, f"{version}; reinstall" if missing else version
+        )
 
 
 def _openslide() -> Finding:

@@ -18,8 +18,7 @@ from pathology.core.manifest import Manifest, SlideRecord, read_manifest
 from pathology.core.run_record import now, num_cores, write_run_record
 from pathology.core.supervise import Task, prepare_workers
 from pathology.tiling.config import TilingConfig, TilingJob
-from pathology.tiling.outcome import FAILED, PENDING, SlideOutcome, facts_of, failed
-from pathology.tiling.remote import PRELOAD, plan_one, tile_one
+from pathology.tiling.outcome import FAILED, PENDING, SlideOutcome, facts_of
 from pipelines.progress import progress
 from pipelines.tables import (
     ProcessList,
@@ -28,6 +27,7 @@ from pipelines.tables import (
     read_process_list,
     write_summary,
 )
+from pipelines.tile_work import PRELOAD, SlideTask, fail_one, plan_one, tile_one
 
 MAX_LISTED = 10
 
@@ -41,6 +41,7 @@ class TileOptions:
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     data_root: Path | None = None
+    coords: Path | None = None
     coords_only: bool = False
     assume_mpp: float | None = None
     verify: bool = False
@@ -54,18 +55,21 @@ class TileOptions:
 
 
 def run_tiling(options: TileOptions) -> int:
-    """Tile every slide of a manifest. Returns the exit code: 0 all fine, 1 some slides failed.
+    """Tile every slide of a manifest with the settings that the options name.
 
-    Raises ConfigError or ManifestError before anything is read or written.
+    Returns the exit code: 0 all fine, 1 some slides failed. Raises ConfigError or ManifestError
+    before anything is read or written.
     """
+    if options.workers != 0 and not options.scheduler:
+        prepare_workers(PRELOAD)  # they load while we read the manifest
+    return tile_manifest(options, load_config(TilingConfig, options.config, options.overrides))
+
+
+def tile_manifest(options: TileOptions, config: TilingConfig) -> int:
+    """Tile every slide of a manifest with these settings; returns the exit code."""
     workers = num_cores() if options.workers is None else options.workers
-    if workers and not options.scheduler:
-        prepare_workers(
-            [*PRELOAD, "pipelines.cli"]
-        )  # they load their libraries while we read the manifest
-    config = load_config(TilingConfig, options.config, options.overrides)
     manifest = read_manifest(options.manifest, options.data_root, is_tcga=options.is_tcga)
-    chosen = _choose(manifest, options)
+    chosen = [SlideTask(record, options.coords) for record in _choose(manifest, options)]
     for remark in manifest.remarks:
         print(f"note: {remark}", file=sys.stderr)
     at_once = max(1, min(workers, len(chosen)))
@@ -77,7 +81,7 @@ def run_tiling(options: TileOptions) -> int:
         threads=1 if options.scheduler else max(1, -(-workers // at_once)),
     )
     work = plan_one if options.dry_run else tile_one
-    task = Task(partial(work, config=config, job=job), failed, options.timeout_s)
+    task = Task(partial(work, config=config, job=job), fail_one, options.timeout_s)
     batch = Batch(task, min(workers, at_once), options.scheduler)
     if options.dry_run:
         return _print_plans(batch, chosen, manifest)
@@ -98,8 +102,8 @@ def _choose(manifest: Manifest, options: TileOptions) -> list[SlideRecord]:
 
 
 def _tile_all(
-    batch: Batch[SlideRecord, SlideOutcome],
-    chosen: Sequence[SlideRecord],
+    batch: Batch[SlideTask, SlideOutcome],
+    chosen: Sequence[SlideTask],
     manifest: Manifest,
     config: TilingConfig,
     job: TilingJob,
@@ -142,7 +146,7 @@ def _finish(rows: Sequence[SlideOutcome], seconds: float, out: Path) -> int:
 
 
 def _print_plans(
-    batch: Batch[SlideRecord, SlideOutcome], chosen: Sequence[SlideRecord], manifest: Manifest
+    batch: Batch[SlideTask, SlideOutcome], chosen: Sequence[SlideTask], manifest: Manifest
 ) -> int:
     """One line a slide with what would be done, and the sum."""
     outcomes = batch.run(chosen)
@@ -160,10 +164,10 @@ def _print_plans(
 
 
 def _first_rows(
-    manifest: Manifest, chosen: Sequence[SlideRecord], job: TilingJob
+    manifest: Manifest, chosen: Sequence[SlideTask], job: TilingJob
 ) -> list[SlideOutcome]:
     """A row for every slide, in the manifest's order: pending, rejected, or from an earlier run."""
-    now_chosen = {slide.slide_id for slide in chosen}
+    now_chosen = {task.record.slide_id for task in chosen}
     before = {row.slide_id: row for row in read_process_list(job.out / "process_list.csv")}
     rows = {fault.slide_id: _rejected(fault) for fault in manifest.rejected}
     for slide in manifest.slides:

@@ -21,12 +21,13 @@ DOORS = {  # third-party package -> the files that may import it
     "openslide": {"pathology/slides/openslide_reader.py"},
     "tifffile": {"pathology/slides/tiff_reader.py", "pathology/simulate/pyramid.py"},
     "simplejpeg": {"pathology/slides/jpeg.py"},
+    "imagecodecs": {"pathology/slides/jpeg.py"},
     "zarr": {"pathology/tiling/store.py", "pathology/tiling/jpeg_codec.py"},
     "dask": {"pathology/core/batch.py"},
     "distributed": {"pathology/core/batch.py"},
     "h5py": {"pathology/interop/h5_coords.py"},
     "timm": {"pathology/models/tile_classifier.py"},
-    "typer": {"pipelines/cli.py"},
+    "typer": {f"pipelines/{name}.py" for name in ("cli", "cli_data", "cli_options", "cli_stain")},
 }
 RANK = {name: depth for depth, row in enumerate(LAYERS) for name in row}
 SOURCES = sorted(p for top in ("pathology", "pipelines") for p in (ROOT / top).rglob("*.py"))

@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 
 from pathology.core.config import StageConfig, load_config
+from pathology.stain.config import StainConfig
 from pathology.tiling.config import TilingConfig
+from pipelines.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS: dict[str, type[StageConfig]] = {"tile": TilingConfig}
+MODELS: dict[str, type[StageConfig]] = {
+    "run": RunConfig,
+    "stain": StainConfig,
+    "tile": TilingConfig,
+}
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 
 
@@ -21,12 +27,15 @@ def test_some_are_shipped() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_file_states_the_defaults(path: Path) -> None:
     model = MODELS[path.stem]
-    assert load_config(model, path) == model()
+    needed = {"manifest": "slides", "out": "run"} if model is RunConfig else {}
+    assert load_config(model, path) == model.model_validate(needed)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_file_names_every_setting(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
+    if path.stem == "run":  # its sections are the other files'
+        return
     for section, field in MODELS[path.stem].model_fields.items():
         inner = field.annotation
         names = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -22,6 +23,7 @@ from pathology.core.supervise import (
     Task,
     WorkerDied,
     attempt,
+    attempt_in_time,
     stopping_on_signal,
     supervise,
 )
@@ -47,7 +49,7 @@ class Batch(Generic[Item, Result]):
         on_result: Callable[[Result], None] = lambda result: None,
         on_progress: Report = lambda num: None,
     ) -> list[Result]:
-        """The result of every item, in no order; on_result hears of each, one at a time."""
+        """The result of every item, in their order; on_result hears of each as it comes."""
         lock = threading.Lock()
 
         def tell(result: Result) -> Result:
@@ -55,20 +57,33 @@ class Batch(Generic[Item, Result]):
                 on_result(result)
             return result
 
-        if self.scheduler:
-            return self._run_on_cluster(items, tell)
-        if self.workers <= 0:
-            return [tell(attempt(self.task, item, on_progress)) for item in items]
-        waiting = iter(items)
         with stopping_on_signal() as stop:
+            if self.scheduler:
+                return self._run_on_cluster(items, tell)
+            if self.workers <= 0:
+                return [tell(attempt(self.task, item, on_progress)) for item in items]
+            return self._run_in_processes(
+                items, lambda item: tell(supervise(self.task, item, stop, on_progress)), stop
+            )
 
-            def next_one() -> Result:  # in the items' order, which dask's own would not be
-                with lock:
-                    item = next(waiting)
-                return tell(supervise(self.task, item, stop, on_progress))
+    def _run_in_processes(
+        self, items: Sequence[Item], do: Callable[[Item], Result], stop: threading.Event
+    ) -> list[Result]:
+        results: dict[int, Result] = {}
+        waiting, lock = iter(enumerate(items)), threading.Lock()
 
-            graph: dict[Any, Any] = {("item", number): (next_one,) for number in range(len(items))}
-            return list(dask.threaded.get(graph, list(graph), num_workers=self.workers))
+        def next_one() -> None:  # in the items' order, which dask's own would not be
+            with lock:
+                number, item = next(waiting)
+            results[number] = do(item)
+
+        graph: dict[Any, Any] = {("item", number): (next_one,) for number in range(len(items))}
+        with ThreadPoolExecutor(self.workers) as pool:  # whose end waits for what still runs
+            try:
+                dask.threaded.get(graph, list(graph), pool=pool)
+            finally:
+                stop.set()
+        return [results[number] for number in range(len(items))]
 
     def _run_on_cluster(
         self, items: Sequence[Item], tell: Callable[[Result], Result]
@@ -84,7 +99,9 @@ class Batch(Generic[Item, Result]):
             ) from error
         results: dict[Any, Result] = {}
         with client:
-            futures = {client.submit(attempt, self.task, item, pure=False): item for item in items}
+            futures = {
+                client.submit(attempt_in_time, self.task, item, pure=False): item for item in items
+            }
             for future in as_completed(futures):
                 if future.status == "finished":
                     results[future.key] = tell(future.result())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Report = Callable[[int], None]
 POLL_S = 0.5
+STOP_S = 0.05
+INTERRUPTED = "the run was interrupted. Run the same command again to go on"
+NO_MEMORY = "memory ran out. Use fewer --workers, or a machine with more of it"
 
 
 class TookTooLong(PathologyError):
@@ -60,9 +64,25 @@ def attempt(task: Task[Item, Result], item: Item, on_progress: Report = lambda n
     except (PathologyError, OSError) as fault:
         log.debug("refused", exc_info=fault)
         return task.failure(item, fault, time.perf_counter() - start, "")
+    except MemoryError:
+        return task.failure(item, WorkerDied(NO_MEMORY), time.perf_counter() - start, "")
     except Exception as surprise:  # noqa: BLE001  a bug on one slide must not lose the night's batch
         text = traceback.format_exc()
         return task.failure(item, surprise, time.perf_counter() - start, text)
+
+
+def attempt_in_time(task: Task[Item, Result], item: Item) -> Result:
+    """The work on one item in a thread that is left to itself when time is up.
+
+    For a dask worker, which may not start processes of its own and must stay of use to others.
+    """
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(attempt(task, item)), daemon=True)
+    thread.start()
+    thread.join(task.timeout_s)
+    if not results:
+        return task.failure(item, too_long(task.timeout_s or 0.0), task.timeout_s or 0.0, "")
+    return results[0]
 
 
 def too_long(timeout_s: float) -> TookTooLong:
@@ -79,7 +99,11 @@ def prepare_workers(preload: Sequence[str]) -> None:
     from multiprocessing import forkserver
 
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
-    forkserver.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us alone
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -107,10 +131,10 @@ def supervise(
 ) -> Result:
     """Run one item in a fresh process, forward its progress, and put an end to it if need be."""
     start = time.perf_counter()
-    receiver, sender = _context().Pipe(duplex=False)
-    process = _context().Process(target=_serve, args=(sender, task, item), daemon=True)
-    process.start()
-    sender.close()
+    try:
+        process, receiver = _start(task, item)
+    except OSError as fault:  # no more processes or files, for now
+        return task.failure(item, fault, time.perf_counter() - start, "")
     try:
         while True:
             wait([receiver, process.sentinel], timeout=POLL_S)
@@ -123,9 +147,9 @@ def supervise(
             _require_alive(process, receiver, stop)
             if task.timeout_s is not None and time.perf_counter() - start > task.timeout_s:
                 raise too_long(task.timeout_s)
-    except EOFError:
-        process.join()
-        return task.failure(item, _died(process), time.perf_counter() - start, "")
+    except (EOFError, OSError):  # the end, between two messages or in the midst of one
+        process.join(POLL_S)
+        return task.failure(item, _died(process, stop), time.perf_counter() - start, "")
     except PathologyError as fault:
         return task.failure(item, fault, time.perf_counter() - start, "")
     finally:
@@ -136,9 +160,9 @@ def supervise(
 
 def _require_alive(process: Any, receiver: Connection, stop: threading.Event) -> None:
     if stop.is_set():
-        raise WorkerDied("the run was interrupted. Run the same command again to go on")
+        raise WorkerDied(INTERRUPTED)
     if not process.is_alive() and not receiver.poll():
-        raise _died(process)
+        raise _died(process, stop)
 
 
 def _context() -> Any:
@@ -146,15 +170,42 @@ def _context() -> Any:
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
+def _start(task: Task[Any, Any], item: Any) -> tuple[Any, Connection]:
+    """A new process at work on the item, and the end of the pipe that it reports to."""
+    receiver, sender = _context().Pipe(duplex=False)
+    process = _context().Process(target=_serve, args=(sender, task, item), daemon=True)
+    with sender:
+        try:
+            process.start()
+        except BaseException:
+            receiver.close()
+            raise
+    return process, receiver
+
+
 def _serve(sender: Connection, task: Task[Any, Any], item: Any) -> None:
     """In the worker process: do the item and send what comes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with sender:
         result = attempt(task, item, lambda num: sender.send(("progress", num)))
         sender.send(("result", result))
 
 
-def _died(process: Any) -> WorkerDied:
+def _end_with_parent() -> None:
+    """Wait until the parent is gone, however it went, and go too: nobody waits for the result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _died(process: Any, stop: threading.Event) -> WorkerDied:
     code = process.exitcode
+    if stop.wait(STOP_S) or code == -signal.SIGTERM:  # a signal to all of us may reach it first
+        return WorkerDied(INTERRUPTED)
+    if code == -signal.SIGKILL:
+        return WorkerDied(f"its process was killed (signal SIGKILL), perhaps because {NO_MEMORY}")
     how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
     return WorkerDied(
         f"the reader crashed on this slide ({how}). Check the file in a viewer, or convert it"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pathology.core.errors import UnreadableSlide
+from pathology.slides import jpeg
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan
 from pathology.slides.reader import Pixels, SlideFacts, scale_to, shrink, to_plane
 from pathology.slides.resolution import Spacing
+from pathology.slides.tiff_checks import MAX_FLAT_PIXELS
 from pathology.slides.tiff_reader import FOREIGN, read_flat_tiff
 
-MAX_PIXELS = 200_000_000  # 600 MB as RGB; larger images must be tiled files
 MAX_REDUCTION = 64
+STRIP_ROWS = 256
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")  # others guess, or start programs
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -39,13 +42,7 @@ class FlatReader:
                 f"{path.name}: neither OpenSlide, a TIFF nor an image reader recognizes it",
                 "Check that the file is a slide and that its copy is complete",
             ) from error
-        except (
-            *FOREIGN,
-            Image.DecompressionBombError,
-            SyntaxError,
-            EOFError,
-            struct.error,
-        ) as error:
+        except (*FOREIGN, Image.DecompressionBombError) as error:
             raise UnreadableSlide(
                 slide_id,
                 f"{path.name}: cannot be decoded ({str(error)[:200]})",
@@ -71,13 +68,11 @@ class FlatReader:
         canvas[: small.shape[0], : small.shape[1]] = small
         return canvas
 
-    def read_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
-        """Tiles (N, size_px, size_px, 3) at corners (N, 2)."""
-        edge = plan.size_px
-        tiles = np.empty((len(l0_xy), edge, edge, 3), np.uint8)
-        for tile, (x, y) in zip(tiles, to_plane(l0_xy, plan.plane).tolist(), strict=True):
-            tile[:] = scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), (edge, edge))
-        return tiles
+    def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
+        """One tile (size_px, size_px, 3) after the other."""
+        edge = (plan.size_px, plan.size_px)
+        for x, y in to_plane(l0_xy, plan.plane).tolist():
+            yield scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), edge)
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """None: a flat image has no stored tiles."""
@@ -109,24 +104,43 @@ def rgb8(values: NDArray[Any]) -> Pixels:
     elif values.dtype != np.uint8:
         raise ValueError(f"{values.dtype} pixels; 8- or 16-bit ones are needed")
     if values.shape[2] == 4:
-        alpha = values[..., 3:].astype(np.float32) / 255
-        values = np.rint(values[..., :3] * alpha + 255 * (1 - alpha))
+        return _on_white(values)
     return np.ascontiguousarray(values, np.uint8)
+
+
+def _on_white(values: NDArray[Any]) -> Pixels:
+    """RGB of (H, W, 4), a strip at a time, as floats take much memory."""
+    pixels = np.empty((*values.shape[:2], 3), np.uint8)
+    for top in range(0, len(values), STRIP_ROWS):
+        strip = values[top : top + STRIP_ROWS]
+        alpha = strip[..., 3:].astype(np.float32) / 255
+        pixels[top : top + STRIP_ROWS] = np.rint(strip[..., :3] * alpha + 255 * (1 - alpha))
+    return pixels
 
 
 def _read_image(path: Path) -> tuple[Pixels, SlideFacts]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on large or odd files; errors still rise
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_FLAT_PIXELS:
                 raise ValueError(
                     f"{image.width}x{image.height} px is too large for a flat image; convert it "
                     "to a tiled pyramidal TIFF"
                 )
             facts = SlideFacts(_spacing(image), str(image.format).lower())
-            if image.mode.startswith("I;16") or image.mode == "I":
+            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+                return jpeg.decode(path.read_bytes(), image.size), facts  # Pillow forgives damage
+            if image.format == "PNG":
+                _require_checksums(path)
+            if image.mode.startswith("I;16"):
                 return rgb8(np.asarray(image).astype(np.uint16)), facts
             return rgb8(np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB"))), facts
+
+
+def _require_checksums(path: Path) -> None:
+    """Compare every part of a PNG with its checksum, which reading it does not."""
+    with Image.open(path, formats=("PNG",)) as image:
+        image.verify()
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imagecodecs
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -28,15 +29,21 @@ def whole_stream(data: bytes, tables: bytes | None, is_rgb: bool) -> bytes:
     return SOI + marker + tables[2:].removesuffix(EOI) + data[2:]
 
 
-def decode(data: bytes, size: tuple[int, int], reduction: int = 1) -> NDArray[np.uint8]:
+def decode(
+    data: bytes,
+    size: tuple[int, int],
+    reduction: int = 1,
+    buffer: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """Pixels (height, width, 3) of a stream that holds size = (width, height), reduced.
 
     reduction  1, 2, 4 or 8: the inverse transform gives the smaller image directly, which costs
                less than decoding it whole and is as good as area averages
+    buffer     where the pixels go, an array of their shape; default: a new one
     Raises DamagedJpeg on any complaint of the decoder: half a tile is worse than none.
     """
     width, height = -(-size[0] // reduction), -(-size[1] // reduction)
-    canvas = np.empty((height, width, 3), np.uint8)
+    canvas = np.empty((height, width, 3), np.uint8) if buffer is None else buffer
     try:
         pixels = simplejpeg.decode_jpeg(
             data,
@@ -55,8 +62,4 @@ def decode(data: bytes, size: tuple[int, int], reduction: int = 1) -> NDArray[np
 
 def encode(pixels: NDArray[np.uint8], quality: int, subsampling: str) -> bytes:
     """A baseline JPEG stream of (height, width, 3) RGB; subsampling is "444", "422" or "420"."""
-    return bytes(
-        simplejpeg.encode_jpeg(
-            np.ascontiguousarray(pixels), quality=quality, colorsubsampling=subsampling
-        )
-    )
+    return bytes(imagecodecs.jpeg8_encode(pixels, level=quality, subsampling=subsampling))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from pathology.core.errors import UnreadableSlide
@@ -10,7 +11,15 @@ from pathology.core.manifest import SlideRecord
 from pathology.slides.flat_reader import FlatReader, is_tiff
 from pathology.slides.openslide_reader import OpenSlideReader, vendor_of
 from pathology.slides.reader import SlideReader
-from pathology.slides.tiff_reader import TiffReader, has_jpeg_tiles, is_tiled_rgb
+from pathology.slides.tiff_reader import (
+    TiffReader,
+    has_jpeg_tiles,
+    is_tiled_rgb,
+    require_whole_tiff,
+)
+
+PLAIN = ("aperio", "generic-tiff")  # dialects that are TIFF and nothing else
+
 
 def open_slide(record: SlideRecord) -> SlideReader:
     """A reader for the record's file; close it when done.
@@ -27,6 +36,8 @@ def open_slide(record: SlideRecord) -> SlideReader:
         return TiffReader(record.slide_id, path, known.facts)
     if vendor in (None, "generic-tiff") and is_tiff(path) and is_tiled_rgb(path):
         return TiffReader(record.slide_id, path)
+    if vendor in PLAIN:
+        require_whole_tiff(record.slide_id, path)
     if vendor is not None:
         return OpenSlideReader(record.slide_id, path)
     return FlatReader(record.slide_id, path)
@@ -38,12 +49,13 @@ def _file_of(record: SlideRecord) -> Path:
     try:
         if path.is_dir():
             return _first_dicom(record.slide_id, path)
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would keep us waiting for ever
+            raise UnreadableSlide(record.slide_id, f"{path.name}: not a file", "Give a slide file")
+        if status.st_size == 0:
             raise UnreadableSlide(
                 record.slide_id, f"{path.name}: the file is empty", "Copy it again"
             )
-        if not path.is_file():
-            raise UnreadableSlide(record.slide_id, f"{path.name}: not a file", "Give a slide file")
         os.close(os.open(path, os.O_RDONLY))
     except OSError as error:
         raise UnreadableSlide(
@@ -55,7 +67,7 @@ def _file_of(record: SlideRecord) -> Path:
 
 
 def _first_dicom(slide_id: str, folder: Path) -> Path:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".dcm")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".dcm" and p.is_file())
     if not files:
         raise UnreadableSlide(
             slide_id,

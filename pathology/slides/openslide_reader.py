@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from pathology.slides.reader import STRIP_PX, Pixels, SlideFacts, scale_to, shri
 from pathology.slides.resolution import Spacing
 
 MAX_REDUCTION = 64
+MAX_EDGE_PX = 1 << 22  # a metre at 0.25 um/px
+FOREIGN = (
+    openslide.OpenSlideError, OSError, ValueError, OverflowError, MemoryError, ctypes.ArgumentError,
+)  # fmt: skip
 COPY_AGAIN = "Copy the file again from the scanner and check that it opens in a viewer"
 
 
@@ -27,7 +32,9 @@ class OpenSlideReader:
             self._slide = openslide.OpenSlide(path)
             self.facts = _facts(self._slide.properties, openslide.OpenSlide.detect_format(path))
             sizes = [(int(w), int(h)) for w, h in self._slide.level_dimensions]
-        except (openslide.OpenSlideError, OSError, ValueError) as error:
+            if not 0 < min(sizes[0]) <= max(sizes[0]) <= MAX_EDGE_PX:
+                raise ValueError(f"{sizes[0][0]}x{sizes[0][1]} px is no possible size of a slide")
+        except FOREIGN as error:
             raise UnreadableSlide(slide_id, f"{path.name}: {error}", COPY_AGAIN) from error
         self.levels: tuple[Level, ...] = levels_of_sizes(sizes)
         self.max_reduction = MAX_REDUCTION
@@ -45,13 +52,11 @@ class OpenSlideReader:
         ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def read_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
-        """Tiles (N, size_px, size_px, 3) at level-0 corners (N, 2)."""
-        edge = plan.size_px
-        tiles = np.empty((len(l0_xy), edge, edge, 3), np.uint8)
-        for tile, (x, y) in zip(tiles, to_plane(l0_xy, plan.plane).tolist(), strict=True):
-            tile[:] = scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), (edge, edge))
-        return tiles
+    def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
+        """One tile (size_px, size_px, 3) after the other."""
+        edge = (plan.size_px, plan.size_px)
+        for x, y in to_plane(l0_xy, plan.plane).tolist():
+            yield scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), edge)
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """None: OpenSlide does not give stored streams."""
@@ -62,7 +67,7 @@ class OpenSlideReader:
         size = (width * plane.reduction, height * plane.reduction)
         try:
             rgba = np.asarray(self._slide.read_region(l0, plane.level, size))
-        except (openslide.OpenSlideError, OSError, ValueError) as error:
+        except FOREIGN as error:
             raise UnreadableSlide(
                 self.slide_id,
                 f"the region at ({l0[0]}, {l0[1]}) of level {plane.level} is damaged ({error})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,10 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pathology.core.errors import UnreadableSlide
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan, planes
 from pathology.slides.resolution import Spacing
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
+MAX_THUMBNAIL_PX = 1 << 28
 STRIP_PX = 1 << 24  # pixels held at once while a large area is scaled down
 
 
@@ -44,8 +47,12 @@ class SlideReader(Protocol):
         """Pixels (height, width, 3) of a rectangle given in the plane's own pixels."""
         ...
 
-    def read_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
-        """Tiles (N, size_px, size_px, 3) at level-0 corners (N, 2), near ones decoded once."""
+    def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
+        """One tile (size_px, size_px, 3) after the other, at level-0 corners (N, 2).
+
+        A tile's pixels are valid until the next is asked for: they may share one buffer. Near
+        corners in a row are read faster, since what they share is decoded once.
+        """
         ...
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
@@ -53,6 +60,14 @@ class SlideReader(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def read_tiles(slide: SlideReader, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
+    """Tiles (N, size_px, size_px, 3) at level-0 corners (N, 2), all in memory."""
+    tiles = np.empty((len(l0_xy), plan.size_px, plan.size_px, 3), np.uint8)
+    for place, tile in zip(tiles, slide.iter_tiles(l0_xy, plan), strict=True):
+        place[:] = tile
+    return tiles
 
 
 def to_plane(l0_xy: NDArray[np.int64], plane: Plane) -> NDArray[np.int64]:
@@ -87,13 +102,21 @@ def shrink(pixels: Pixels, reduction: int) -> Pixels:
 def read_thumbnail(slide: SlideReader, slide_mpp: tuple[float, float], mpp: float) -> Pixels:
     """The whole slide at mpp microns per pixel, (H, W, 3), at least one pixel a side.
 
-    Read in strips, so that memory depends on the thumbnail's size and not on the slide's.
+    Read in strips, so that memory depends on the thumbnail's size and not on the slide's. Raises
+    UnreadableSlide where the thumbnail itself would be too large, which no true spacing gives.
     """
     l0_width, l0_height = slide.levels[0].size
     size = (
         max(1, round(l0_width * slide_mpp[0] / mpp)),
         max(1, round(l0_height * slide_mpp[1] / mpp)),
     )
+    if size[0] * size[1] > MAX_THUMBNAIL_PX:
+        raise UnreadableSlide(
+            slide.slide_id,
+            f"{l0_width}x{l0_height} px at {slide_mpp[0]:.4g} um/px cannot be true: its overview "
+            f"at {mpp:g} um/px would be {size[0]}x{size[1]} px",
+            "Give the slide's mpp in the manifest, or look for tissue at a coarser tissue.mpp",
+        )
     offered = planes(slide.levels, slide.max_reduction)
     fine = [p for p in offered if p.step[0] * slide_mpp[0] <= mpp and p.size[0] >= size[0]]
     plane = fine[-1] if fine else offered[0]

@@ -3,8 +3,11 @@ down while it is decoded. Positions come from the directory alone, so threads sh
 
 from __future__ import annotations
 
+import logging
+import lzma
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +21,27 @@ from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
 from pathology.slides.reader import Pixels, SlideFacts, scale_to, shrink, to_plane
-from pathology.slides.resolution import Spacing, mpp_of_resolution_tag
+from pathology.slides.tiff_checks import (
+    JPEG,
+    RGB,
+    colors_of,
+    is_readable,
+    require_flat,
+    require_tiles,
+    require_whole,
+    shows_the_same,
+)
+from pathology.slides.tiff_facts import facts_of_page
 
-JPEG, RGB = 7, 2  # TIFF's codes for compression and photometric interpretation
 GLASS = 255  # what a tile that was never written shows
 CONVERT = "Check the copy of the file, or convert it to a tiled pyramidal TIFF"
 FOREIGN = (
     tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError,
-    struct.error, OverflowError, MemoryError, ZeroDivisionError, RuntimeError,
+    struct.error, OverflowError, MemoryError, ZeroDivisionError, RuntimeError, SyntaxError,
+    EOFError, AssertionError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
+
+tifffile.logger().setLevel(logging.CRITICAL)  # what matters of its remarks is raised here
 
 Segments = dict[tuple[int, int], Pixels]  # decoded tiles of one plane by (column, row)
 
@@ -39,8 +54,10 @@ class TiffReader:
         self.path = path
         try:
             with tifffile.TiffFile(path) as tiff:
+                _require_whole(tiff)
                 pages = _pyramid(tiff)
-                self._pages = [_Page.of(page) for page in pages]
+                is_sparse = facts is not None and facts.vendor == "aperio"
+                self._pages = [_Page.of(page, is_sparse) for page in pages]
                 self.facts = facts or _facts(tiff, pages[0])
         except FOREIGN as error:
             raise UnreadableSlide(
@@ -59,21 +76,25 @@ class TiffReader:
     def read_plane(self, plane: Plane, xy: Pair, size: Pair) -> Pixels:
         """Pixels (height, width, 3) of a rectangle of the plane."""
         canvas = np.empty((size[1], size[0], 3), np.uint8)
-        self._fill(canvas, plane, xy, {})
+        self._fill(canvas, plane, xy)
         return canvas
 
-    def read_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Pixels:
-        """Tiles (N, size_px, size_px, 3); stored tiles that neighbours share are decoded once."""
-        edge = plan.size_px
-        tiles = np.empty((len(l0_xy), edge, edge, 3), np.uint8)
+    def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
+        """One tile (size_px, size_px, 3) after the other, in one buffer; see SlideReader."""
         width, height = plan.read_px
-        region = np.empty((height, width, 3), np.uint8) if plan.is_resampled else None
-        segments: Segments = {}
-        for tile, (x, y) in zip(tiles, to_plane(l0_xy, plan.plane).tolist(), strict=True):
-            self._fill(tile if region is None else region, plan.plane, (x, y), segments)
-            if region is not None:
-                tile[:] = scale_to(region, (edge, edge))
-        return tiles
+        region = np.empty((height, width, 3), np.uint8)
+        edge = (plan.size_px, plan.size_px)
+        plane_xy = to_plane(l0_xy, plan.plane)
+        segments: Segments | None = {} if self._overlap(plane_xy, plan) else None
+        for x, y in plane_xy.tolist():
+            self._fill(region, plan.plane, (x, y), segments)
+            yield scale_to(region, edge)
+
+    def _overlap(self, plane_xy: NDArray[np.int64], plan: ReadPlan) -> bool:
+        """Whether tiles may share stored tiles: not where all their edges lie on stored edges."""
+        tile = np.array(self._pages[plan.plane.level].tile) // plan.plane.reduction
+        edges = np.concatenate([plane_xy, [plan.read_px], [plan.stride_px]])
+        return bool((edges % tile).any() or (np.array(plan.stride_px) < plan.read_px).any())
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """The file's own streams where its tiles lie exactly where these tiles should."""
@@ -92,20 +113,30 @@ class TiffReader:
             streams.append(jpeg.whole_stream(data, page.tables, page.is_rgb))
         return streams
 
-    def _fill(self, canvas: Pixels, plane: Plane, xy: Pair, segments: Segments) -> None:
-        """Paint the rectangle at xy; segments remembers what was decoded, one row of tiles deep."""
+    def _fill(
+        self, canvas: Pixels, plane: Plane, xy: Pair, segments: Segments | None = None
+    ) -> None:
+        """Paint the rectangle at xy.
+
+        segments  remembers what was decoded, one row of stored tiles deep; None: nothing is shared
+        """
         page = self._pages[plane.level]
         height, width = canvas.shape[:2]
         tile_w, tile_h = page.tile[0] // plane.reduction, page.tile[1] // plane.reduction
         x0, y0 = xy
-        for gone in [place for place in segments if (place[1] + 1) * tile_h <= y0]:
-            del segments[gone]
+        if segments:
+            for gone in [place for place in segments if (place[1] + 1) * tile_h <= y0]:
+                del segments[gone]
         if x0 < 0 or y0 < 0 or x0 + width > plane.size[0] or y0 + height > plane.size[1]:
             canvas[:] = GLASS
+        buffer = np.empty((tile_h, tile_w, 3), np.uint8) if segments is None else None
         for column, row in _places(x0, y0, width, height, tile_w, tile_h, page.grid):
-            if (column, row) not in segments:
-                segments[column, row] = self._decode(page, column, row, plane)
-            segment = segments[column, row]
+            if segments is None:
+                segment = self._decode(page, column, row, plane, buffer)
+            elif (column, row) in segments:
+                segment = segments[column, row]
+            else:
+                segment = segments[column, row] = self._decode(page, column, row, plane)
             left, top = column * tile_w - x0, row * tile_h - y0
             right = min(left + segment.shape[1], width)
             bottom = min(top + segment.shape[0], height)
@@ -113,20 +144,26 @@ class TiffReader:
                 max(-top, 0) : bottom - top, max(-left, 0) : right - left
             ]
 
-    def _decode(self, page: _Page, column: int, row: int, plane: Plane) -> Pixels:
+    def _decode(
+        self, page: _Page, column: int, row: int, plane: Plane, buffer: Pixels | None = None
+    ) -> Pixels:
+        """One stored tile at the plane's reduction, in the buffer where it fits there."""
         data = self._fetch(page, column, row)
-        width, height = page.tile
+        reduction = plane.reduction
         if not data:
             return np.full(
-                (height // plane.reduction, width // plane.reduction, 3), GLASS, np.uint8
+                (page.tile[1] // reduction, page.tile[0] // reduction, 3), GLASS, np.uint8
             )
         try:
             if page.is_jpeg:
-                scale = min(plane.reduction, jpeg.MAX_SCALE)
+                scale = min(reduction, jpeg.MAX_SCALE)
                 stream = jpeg.whole_stream(data, page.tables, page.is_rgb)
-                return shrink(jpeg.decode(stream, page.tile, scale), plane.reduction // scale)
+                pixels = jpeg.decode(
+                    stream, page.tile, scale, buffer if scale == reduction else None
+                )
+                return shrink(pixels, reduction // scale)
             decoded, *_ = page.decoder(data, row * page.grid[0] + column)
-            return shrink(_as_rgb(decoded), plane.reduction)
+            return shrink(_as_rgb(decoded), reduction)
         except FOREIGN as error:
             raise UnreadableSlide(
                 self.slide_id,
@@ -163,15 +200,12 @@ class _Page:
     decoder: Any
 
     @classmethod
-    def of(cls, page: tifffile.TiffPage) -> _Page:
+    def of(cls, page: tifffile.TiffPage, is_sparse: bool) -> _Page:
         size, tile = (page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)
         grid = (-(-size[0] // tile[0]), -(-size[1] // tile[1]))
         offsets = np.asarray(page.dataoffsets, np.int64)
         counts = np.asarray(page.databytecounts, np.int64)
-        if len(offsets) < grid[0] * grid[1] or len(counts) < grid[0] * grid[1]:
-            raise ValueError(f"{len(offsets)} tiles listed where {grid[0] * grid[1]} are needed")
-        if (counts < 0).any() or (counts > 1 << 28).any() or (offsets < 0).any():
-            raise ValueError("the list of tiles holds impossible sizes")
+        require_tiles(tile, grid[0] * grid[1], offsets, counts, is_sparse=is_sparse)
         is_jpeg = page.compression == JPEG
         decoder = None if is_jpeg else page.decode
         is_rgb = page.photometric == RGB
@@ -188,7 +222,7 @@ def is_tiled_rgb(path: Path) -> bool:
     """Whether the first page of a TIFF is something TiffReader reads."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            return _is_readable(tiff.pages.first)
+            return is_readable(tiff.pages.first)
     except FOREIGN:
         return False
 
@@ -197,75 +231,55 @@ def has_jpeg_tiles(path: Path) -> bool:
     """Whether the first page is readable here and its tiles are JPEG, the fast case."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            return _is_readable(tiff.pages.first) and tiff.pages.first.compression == JPEG
+            return is_readable(tiff.pages.first) and tiff.pages.first.compression == JPEG
     except FOREIGN:
         return False
 
 
+def require_whole_tiff(slide_id: str, path: Path) -> None:
+    """Raise UnreadableSlide where a tiled TIFF that another reader opens was cut or muddled."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            _require_whole(tiff)
+            if tiff.pages.first.is_tiled:
+                _Page.of(tiff.pages.first, is_sparse=True)
+    except FOREIGN as error:
+        raise UnreadableSlide(slide_id, f"{path.name}: damaged TIFF ({error})", CONVERT) from error
+
+
 def read_flat_tiff(path: Path) -> tuple[NDArray[Any], SlideFacts]:
-    """The first page as it is, and what the file says of its resolution."""
+    """The first page's grey or colours, and what the file says of its resolution."""
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
-        return page.asarray(), _facts(tiff, page)
+        _require_whole(tiff)
+        require_flat(page)
+        return colors_of(page.asarray(), page), _facts(tiff, page)
 
 
-def _is_readable(page: tifffile.TiffPage) -> bool:
-    return bool(
-        page.is_tiled
-        and page.dtype == np.uint8
-        and page.samplesperpixel == 3
-        and page.planarconfig == 1
-        and page.photometric in (RGB, 6)
-        and page.imagewidth > 0
-        and page.imagelength > 0
-        and min(page.tilewidth, page.tilelength) >= 16
-    )
+def _require_whole(tiff: tifffile.TiffFile) -> None:
+    pages = [page.aspage() for page in tiff.pages]  # which finds them all
+    tiff.filehandle.seek(tiff.pages.next_page_offset or 0)
+    pointer = tiff.filehandle.read(tiff.tiff.offsetsize)
+    (next_page,) = struct.unpack(tiff.tiff.offsetformat, pointer)
+    below = [page.aspage() for page in pages[0].pages or ()]
+    require_whole([*pages, *below], next_page, tiff.filehandle.size)
 
 
 def _pyramid(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """The base page and, in falling size, the pages that show the same in fewer pixels."""
     base = tiff.pages.first
-    if not _is_readable(base):
+    if not is_readable(base):
         raise ValueError("its first page is not tiled 8-bit RGB")
     others = [*(base.pages or ()), *tiff.pages[1:]]
     smaller = [page.aspage() for page in others]
-    same = [page for page in smaller if _is_readable(page) and _shows_the_same(base, page)]
+    same = [page for page in smaller if is_readable(page) and shows_the_same(base, page)]
     by_width = {page.imagewidth: page for page in reversed(same)}
     return [base, *(by_width[width] for width in sorted(by_width, reverse=True))]
 
 
-def _shows_the_same(base: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
-    ratio = base.imagewidth / page.imagewidth
-    return ratio > 1.5 and abs(page.imagelength * ratio - base.imagelength) <= 2 * ratio
-
-
 def _facts(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> SlideFacts:
-    spacings = []
-    if tiff.is_ome:
-        spacings += _ome_spacing(tiff.ome_metadata or "")
-    tags = page.tags
-    if "XResolution" in tags and "YResolution" in tags:
-        unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 2
-        x, y = (_tag_mpp(tags[name].value, unit) for name in ("XResolution", "YResolution"))
-        if x and y:
-            spacings.append(Spacing((x, y), "tiff"))
-    return SlideFacts(tuple(spacings), "ome-tiff" if tiff.is_ome else "tiff")
-
-
-def _tag_mpp(value: tuple[int, int], unit: int) -> float | None:
-    return mpp_of_resolution_tag(value[0] / value[1], unit) if value[1] else None
-
-
-def _ome_spacing(xml: str) -> list[Spacing]:
-    image = tifffile.xml2dict(xml).get("OME", {}).get("Image", {})
-    pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
-    microns = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
-    values = [
-        float(pixels.get(f"PhysicalSize{axis}", 0))
-        * microns.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), 0)
-        for axis in "XY"
-    ]
-    return [Spacing((values[0], values[1]), "slide")] if all(values) else []
+    ome = tifffile.xml2dict(tiff.ome_metadata or "") if tiff.is_ome else None
+    return facts_of_page(page.tags, ome)
 
 
 def _places(

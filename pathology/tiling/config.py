@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pathology.core.config import StageConfig
@@ -84,6 +86,20 @@ class TilingConfig(StageConfig):
     tissue: TissueConfig = TissueConfig()
     quality: QualityConfig = QualityConfig()
     store: StoreConfig = StoreConfig()
+
+
+@dataclass(frozen=True, eq=False)
+class GivenTiles:
+    """Tiles that somebody else chose: the grid and the tissue are then not ours to find.
+
+    l0_xy         corners (N, 2), level-0 pixels
+    l0_tile_size  (width, height) of each, level-0 pixels
+    size_px       edge of the finished tile; None: as the settings say
+    """
+
+    l0_xy: NDArray[np.int64]
+    l0_tile_size: tuple[int, int]
+    size_px: int | None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from pathology.core.manifest import SlideRecord
 from pathology.slides import jpeg
 from pathology.slides.open import open_slide
 from pathology.slides.reader import Pixels, SlideReader, read_thumbnail
-from pathology.tiling.config import TilingConfig, TilingJob
+from pathology.tiling.config import GivenTiles, TilingConfig, TilingJob
 from pathology.tiling.judge import (
     Judged,
     Selection,
@@ -41,9 +42,15 @@ MIN_OVERLAY_PX = 900
 
 
 def tile_slide(
-    record: SlideRecord, config: TilingConfig, job: TilingJob, report: Report = lambda num: None
+    record: SlideRecord,
+    config: TilingConfig,
+    job: TilingJob,
+    report: Report = lambda num: None,
+    given: GivenTiles | None = None,
 ) -> SlideOutcome:
     """Tile one slide, or find that it is tiled already by the same recipe.
+
+    given  tiles to take in place of those we would find
 
     Raises SlideError, or OSError for a full disk, and leaves nothing half-written.
     """
@@ -52,21 +59,23 @@ def tile_slide(
     if job.verify:
         _verify(record)
     with closing(open_slide(record)) as slide:
-        name = _fingerprint(record, config, job)
+        name = _fingerprint(record, config, job, given)
         finished = _finished(job.store_path(record.slide_id), name)
         if finished is not None:
             return replace(finished, **_facts_of_rerun(record), seconds=_since(start))
-        survey = survey_slide(slide, record, config, job.assume_mpp)
+        survey = survey_slide(slide, record, config, job.assume_mpp, given)
         outcome = replace(_outcome(record, survey, config), fingerprint=name)
         with publish(job.store_path(record.slide_id)) as scratch:
             return _fill(scratch, slide, survey, outcome, config, job, report, start)
 
 
-def plan_slide(record: SlideRecord, config: TilingConfig, job: TilingJob) -> SlideOutcome:
+def plan_slide(
+    record: SlideRecord, config: TilingConfig, job: TilingJob, given: GivenTiles | None = None
+) -> SlideOutcome:
     """What tile_slide would do: the plan, the number of tiles and an estimate of the bytes."""
     start = time.perf_counter()
     with closing(open_slide(record)) as slide:
-        survey = survey_slide(slide, record, config, job.assume_mpp)
+        survey = survey_slide(slide, record, config, job.assume_mpp, given)
         size = 0 if job.coords_only else estimate_bytes(slide, survey, config)
     return replace(
         _outcome(record, survey, config),
@@ -88,7 +97,7 @@ def _fill(
     start: float,
 ) -> SlideOutcome:
     """Read, judge and write everything of one slide below scratch."""
-    writer = TileWriter(scratch, config.tile.size_px, config.store)
+    writer = TileWriter(scratch, survey.plan.size_px, config.store)
     if job.coords_only:
         selection = without_judging(survey)
     else:
@@ -114,6 +123,7 @@ def _fill(
         "slide_id": outcome.slide_id,
         "fingerprint": outcome.fingerprint,
         "config": config.model_dump(mode="json"),
+        "size_px": survey.plan.size_px,
         "coords_only": job.coords_only,
         "slide": survey.slide_facts(),
         "plan": survey.plan_facts(),
@@ -210,7 +220,9 @@ def _finished(path: Path, name: str) -> SlideOutcome | None:
     return replace(outcome, reason=outcome.reason or "already complete")
 
 
-def _fingerprint(record: SlideRecord, config: TilingConfig, job: TilingJob) -> str:
+def _fingerprint(
+    record: SlideRecord, config: TilingConfig, job: TilingJob, given: GivenTiles | None
+) -> str:
     has_mask = record.mask_path is not None and record.mask_path.is_file()
     inputs = {
         "slide": content_digest(record.slide_path),
@@ -220,6 +232,9 @@ def _fingerprint(record: SlideRecord, config: TilingConfig, job: TilingJob) -> s
         "domain": record.domain,
         "coords_only": repr(job.coords_only),
     }
+    if given is not None:
+        digest = hashlib.sha256(given.l0_xy.tobytes()).hexdigest()
+        inputs["given"] = f"{digest} {given.l0_tile_size} {given.size_px}"
     return fingerprint("tiles", SCHEMA, config, inputs)
 
 

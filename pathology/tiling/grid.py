@@ -58,7 +58,7 @@ def by_block(l0_xy: Corners, l0_stride: Pair, edge: int = BLOCK_EDGE) -> list[Co
         return []
     place = l0_xy // np.asarray(l0_stride)
     block = place // edge
-    order = np.lexsort((place[:, 0], place[:, 1], block[:, 0], block[:, 1]))
+    order = np.lexsort((l0_xy[:, 0], l0_xy[:, 1], block[:, 0], block[:, 1]))
     block = block[order]
     starts = np.flatnonzero((np.diff(block, axis=0) != 0).any(axis=1)) + 1
     return [np.ascontiguousarray(part) for part in np.split(l0_xy[order], starts)]

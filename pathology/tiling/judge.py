@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.slides.reader import SlideReader, scale_to
+from pathology.slides.reader import SlideReader
 from pathology.tiling.config import TilingConfig
 from pathology.tiling.grid import Corners, by_block
 from pathology.tiling.quality import (
@@ -100,18 +100,17 @@ def estimate_bytes(slide: SlideReader, survey: Survey, config: TilingConfig) -> 
 
 
 def _judge(slide: SlideReader, survey: Survey, config: TilingConfig, l0_xy: Corners) -> Judged:
-    plan, size_px = survey.plan, config.tile.size_px
-    edge = judging_px(size_px, plan.achieved_mpp[0], config.quality)
+    judged_px = judging_px(survey.plan.size_px, survey.plan.achieved_mpp[0], config.quality)
     stored = _stored_streams(slide, survey, config, l0_xy)
-    tiles = slide.read_tiles(l0_xy, plan)
-    scores = [quality_scores(scale_to(tile, (edge, edge)), config.quality) for tile in tiles]
-    verdicts = [verdict(score, config.quality) for score in scores]
-    encoded = [
-        stored[i] if stored else encode_tile(tiles[i], config.store)
-        for i, found in enumerate(verdicts)
-        if found is None
-    ]
-    return Judged(l0_xy, scores, verdicts, encoded)
+    block = Judged(l0_xy, [], [], [])
+    for number, tile in enumerate(slide.iter_tiles(l0_xy, survey.plan)):
+        scores = quality_scores(tile, judged_px, config.quality)
+        found = verdict(scores, config.quality)
+        block.scores.append(scores)
+        block.verdicts.append(found)
+        if found is None:
+            block.encoded.append(stored[number] if stored else encode_tile(tile, config.store))
+    return block
 
 
 def _stored_streams(

@@ -126,7 +126,7 @@ class TileStore:
         }
         self.l0_xy: NDArray[np.int64] = self.columns["l0_xy"]
         self.has_pixels = "pixels" in group
-        self.size_px = int(self.attributes["config"]["tile"]["size_px"])
+        self.size_px = int(self.attributes["size_px"])
         self._config = StoreConfig.model_validate(self.attributes["config"]["store"])
         self._indices: dict[int, NDArray[np.uint64]] = {}
 

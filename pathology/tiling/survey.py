@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathology.core.errors import SlideError
+from pathology.core.geometry import TileSpec
 from pathology.core.manifest import SlideRecord
 from pathology.slides.plan import Pair, Plane, ReadPlan, plan_tiles
 from pathology.slides.reader import Pixels, SlideFacts, SlideReader, read_thumbnail
 from pathology.slides.resolution import Spacing, decide_spacing
-from pathology.tiling.config import TilingConfig, TissueConfig
+from pathology.tiling.config import GivenTiles, TilingConfig, TissueConfig
 from pathology.tiling.grid import Corners, tile_grid, tissue_fractions
 from pathology.tiling.masks import read_mask
 from pathology.tiling.tissue import Mask, tissue_mask
@@ -81,18 +83,30 @@ class Survey:
 
 
 def survey_slide(
-    slide: SlideReader, record: SlideRecord, config: TilingConfig, assume_mpp: float | None
+    slide: SlideReader,
+    record: SlideRecord,
+    config: TilingConfig,
+    assume_mpp: float | None,
+    given: GivenTiles | None = None,
 ) -> Survey:
-    """Decide resolution and plan, find the tissue, lay the grid. Raises SlideError."""
+    """Decide resolution and plan, find the tissue, lay the grid. Raises SlideError.
+
+    given  tiles to take as they are, instead of a grid over the tissue
+    """
     spacing = decide_spacing(record.slide_id, record.mpp, slide.facts.spacings, assume_mpp)
-    plan = plan_tiles(record.slide_id, slide.levels, slide.max_reduction, spacing.mpp, config.tile)
+    spec = config.tile if given is None else spec_of_given(config.tile, given, spacing.mpp)
+    plan = plan_tiles(record.slide_id, slide.levels, slide.max_reduction, spacing.mpp, spec)
     l0_slide = slide.levels[0].size
     thumbnail = read_thumbnail(slide, spacing.mpp, config.tissue.mpp)
     mask = _mask(record, slide.facts, l0_slide, thumbnail, config.tissue)
-    l0_origin, l0_end = _scanned_area(slide.facts, l0_slide, plan.plane)
-    grid = tile_grid(l0_end, plan.l0_size, plan.l0_stride, l0_origin)
+    if given is None:
+        l0_origin, l0_end = _scanned_area(slide.facts, l0_slide, plan.plane)
+        grid = tile_grid(l0_end, plan.l0_size, plan.l0_stride, l0_origin)
+    else:
+        grid = _inside(record.slide_id, given, l0_slide)
     fractions = tissue_fractions(mask, grid, plan.l0_size, l0_slide)
-    is_tissue = (fractions >= config.tissue.min_tissue_fraction) & (fractions > 0)
+    is_taken = (fractions >= config.tissue.min_tissue_fraction) & (fractions > 0)
+    is_taken |= given is not None
     return Survey(
         facts=slide.facts,
         spacing=spacing,
@@ -101,9 +115,29 @@ def survey_slide(
         thumbnail=thumbnail,
         mask=mask,
         num_grid=len(grid),
-        l0_xy=grid[is_tissue],
-        fractions=fractions[is_tissue],
+        l0_xy=grid[is_taken],
+        fractions=fractions[is_taken],
     )
+
+
+def spec_of_given(spec: TileSpec, given: GivenTiles, mpp: tuple[float, float]) -> TileSpec:
+    """The settings with the size and resolution that given tiles have on this slide."""
+    size_px = given.size_px or spec.size_px
+    tile_mpp = given.l0_tile_size[0] * mpp[0] / size_px
+    return spec.model_copy(update={"size_px": size_px, "mpp": tile_mpp, "stride_px": None})
+
+
+def _inside(slide_id: str, given: GivenTiles, l0_slide: Pair) -> Corners:
+    """The given corners, once it is clear that their tiles lie on the slide."""
+    if len(given.l0_xy) and (
+        (given.l0_xy < 0).any() or (given.l0_xy + given.l0_tile_size > l0_slide).any()
+    ):
+        raise SlideError(
+            slide_id,
+            f"some of the given tiles lie outside the slide ({l0_slide[0]}x{l0_slide[1]})",
+            "Check that the coordinates belong to this slide and count level-0 pixels",
+        )
+    return given.l0_xy
 
 
 def _mask(

@@ -19,7 +19,7 @@ from pathology.slides.flat_reader import FlatReader, rgb8
 from pathology.slides.open import open_slide
 from pathology.slides.openslide_reader import OpenSlideReader
 from pathology.slides.plan import plan_tiles
-from pathology.slides.reader import SlideReader, read_thumbnail
+from pathology.slides.reader import SlideReader, read_thumbnail, read_tiles
 from pathology.slides.resolution import decide_spacing
 from pathology.slides.tiff_reader import TiffReader
 from tests.conftest import psnr, tissue_pixels, write_dicom, write_pyramid
@@ -33,8 +33,8 @@ def opened(path: Path) -> SlideReader:
 
 def tiles(slide: SlideReader, spec: TileSpec, l0_xy: NDArray[np.int64]) -> NDArray[np.uint8]:
     spacing = decide_spacing("s", None, slide.facts.spacings, None)
-    return slide.read_tiles(
-        l0_xy, plan_tiles("s", slide.levels, slide.max_reduction, spacing.mpp, spec)
+    return read_tiles(
+        slide, l0_xy, plan_tiles("s", slide.levels, slide.max_reduction, spacing.mpp, spec)
     )
 
 
@@ -194,7 +194,7 @@ def test_flat_images(tmp_path: Path, name: str) -> None:
     plan = plan_tiles(
         "s", slide.levels, slide.max_reduction, (0.5, 0.5), TileSpec(size_px=64, mpp=1.0)
     )
-    (tile,) = slide.read_tiles(np.array([[200, 100]]), plan)
+    (tile,) = read_tiles(slide, np.array([[200, 100]]), plan)
     expected = cv2.resize(pixels[100:228, 200:328], (64, 64), interpolation=cv2.INTER_AREA)
     assert psnr(tile, expected) > 35
 
@@ -248,7 +248,7 @@ def test_a_file_cut_short_is_an_error_where_it_is_cut(slide_path: Path, tmp_path
     l0_xy = np.array([[256, 256]])
     plan = plan_tiles("s", slide.levels, 8, (0.25, 0.25), TileSpec(size_px=256, mpp=0.25))
     with pytest.raises(SlideError, match="column 1, row 1 of level 0 is damaged"):
-        slide.read_tiles(l0_xy, plan)
+        read_tiles(slide, l0_xy, plan)
 
 
 @pytest.mark.real_data

@@ -1,0 +1,91 @@
+"""HDF5 in and out: a table of coordinates and its attributes. Nobody else imports h5py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.artifact import publish
+from pathology.core.errors import ArtifactError
+
+COORDS = "coords"
+CHUNK_ROWS = 16384  # one row a chunk, as others write, is slow to read
+DAMAGES = (OSError, KeyError, RuntimeError, ValueError, TypeError)  # what h5py raises on bad files
+
+Attribute = str | int | float | tuple[int, int] | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RawCoords:
+    """A coordinates file as it stands, before anyone says what its columns mean.
+
+    coords      the data set of that name, any shape and type
+    attributes  on the data set; file_attributes on the file; both as plain Python values
+    names       everything the file holds at its top
+    """
+
+    path: Path
+    coords: NDArray[Any]
+    attributes: Mapping[str, Any]
+    file_attributes: Mapping[str, Any]
+    names: tuple[str, ...]
+
+
+def write_coords(path: Path, l0_xy: NDArray[np.int64], attributes: Mapping[str, Attribute]) -> Path:
+    """Write corners (N, 2) and the attributes on them, whole or not at all.
+
+    Rows may be appended later by tools that do so.
+    """
+    table = np.asarray(l0_xy, np.int64).reshape(-1, 2)
+    rows = max(1, min(len(table), CHUNK_ROWS))
+    with publish(path) as scratch, h5py.File(scratch, "w") as file:
+        dataset = file.create_dataset(COORDS, data=table, maxshape=(None, 2), chunks=(rows, 2))
+        for name, value in attributes.items():
+            dataset.attrs[name] = value
+    return path
+
+
+def read_raw(path: Path) -> RawCoords:
+    """All of a coordinates file. Raises ArtifactError where it is missing, cut short or another."""
+    try:
+        with h5py.File(path, "r") as file:
+            dataset = file.get(COORDS)
+            if not isinstance(dataset, h5py.Dataset):
+                held = ", ".join(file) or "nothing"
+                raise ArtifactError(
+                    f"{path}: holds no data set 'coords' ({held}): not a file of coordinates"
+                )
+            return RawCoords(
+                path=path,
+                coords=np.asarray(dataset[...]),
+                attributes=_plain(dataset.attrs),
+                file_attributes=_plain(file.attrs),
+                names=tuple(file),
+            )
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    except DAMAGES as error:
+        raise ArtifactError(
+            f"{path}: not a readable HDF5 file ({' '.join(str(error).split())}). Write it again"
+        ) from error
+
+
+def _plain(attributes: h5py.AttributeManager) -> dict[str, Any]:
+    return {str(name): _plain_value(value) for name, value in attributes.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    """A str, a number, a tuple of them, or None for an attribute without a value."""
+    if isinstance(value, h5py.Empty):
+        return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, np.ndarray):
+        return tuple(_plain_value(item) for item in value.ravel().tolist())
+    return value.item() if isinstance(value, np.generic) else value

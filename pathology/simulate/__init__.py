@@ -1,0 +1,1 @@
+"""Procedural H&E slides and microscope frames with known truth. Simulated, never real tissue."""

@@ -1,0 +1,57 @@
+"""The commands of the command line that bring data in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data = typer.Typer(no_args_is_help=True, help="Public data sets: list them, fetch one.")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a tiling run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the exported files.")],
+    format_: Annotated[
+        list[str],
+        typer.Option("--format", help="trident, clam, geojson, jpg or png; repeatable."),
+    ],
+    layout: Annotated[
+        str, typer.Option(help="TRIDENT's folder name: mpp (exact) or trident (20x_...).")
+    ] = "mpp",
+) -> None:
+    """Write tiles for other tools: TRIDENT and CLAM h5, QuPath GeoJSON, plain pictures."""
+    from pipelines.export import export_run
+
+    outcomes = export_run(run, out, format_, layout)
+    for outcome in outcomes:
+        print(f"{outcome.slide_id}: {outcome.problem or f'{outcome.num_tiles:,} tiles'}")
+    raise typer.Exit(1 if any(outcome.problem for outcome in outcomes) else 0)
+
+
+@data.command("list")
+def data_list() -> None:
+    """List public data sets with their licences."""
+    from pipelines.data import list_public
+
+    for name, dataset in list_public().items():
+        print(f"{name}: {dataset.title}. {dataset.license or 'Licence: see its home page'}")
+
+
+@data.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="See `pathology data list`.")],
+    out: Annotated[Path, typer.Option(help="Files go to OUT/NAME.")],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Only this file; repeatable.")
+    ] = None,
+) -> None:
+    """Download a public data set: resumes, checks, and never leaves half a file under its name."""
+    from pipelines.data import fetch_public
+    from pipelines.progress import download_progress
+
+    with download_progress() as report_progress:
+        paths = fetch_public(name, out, tuple(only or ()), report_progress)
+    for path in paths:
+        print(path)

@@ -1,0 +1,117 @@
+"""Masks out to QuPath and back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from shapely.geometry import Point, shape
+
+from pathology.core.errors import SlideError
+from pathology.tiling.masks import mask_to_geojson, read_mask
+
+SLIDE, SIZE = (3200, 2400), (320, 240)
+
+
+def ring_mask() -> NDArray[np.bool_]:
+    mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    cv2.circle(mask, (100, 100), 60, 1, -1)
+    cv2.circle(mask, (100, 100), 25, 0, -1)
+    cv2.rectangle(mask, (220, 150), (300, 220), 1, -1)
+    return mask.astype(np.bool_)
+
+
+def saved(tmp_path: Path, data: object, name: str = "mask.geojson") -> Path:
+    path = tmp_path / name
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_shapes_are_valid_and_lie_in_level_0() -> None:
+    collection = mask_to_geojson(ring_mask(), SLIDE)
+    ring, square = sorted(
+        (shape(f["geometry"]) for f in collection["features"]), key=lambda s: -s.area
+    )
+    assert ring.is_valid
+    assert square.is_valid
+    assert not ring.contains(Point(1000, 1000))
+    assert ring.contains(Point(1000, 600))
+    assert square.contains(Point(2600, 1800))
+    assert ring.area == pytest.approx(np.pi * (600**2 - 250**2), rel=0.06)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (400, 700)])
+def test_a_mask_survives_the_way_out_and_back(tmp_path: Path, offset: tuple[int, int]) -> None:
+    collection = mask_to_geojson(ring_mask(), SLIDE, offset)
+    path = saved(tmp_path, collection)
+    assert overlap(read_mask(path, "s", SLIDE, SIZE, offset), ring_mask()) > 0.93
+
+
+def test_qupath_counts_from_the_corner_of_the_bounds() -> None:
+    plain, shifted = (
+        mask_to_geojson(ring_mask(), SLIDE),
+        mask_to_geojson(ring_mask(), SLIDE, (100, 50)),
+    )
+    a = np.array(plain["features"][0]["geometry"]["coordinates"][0])
+    b = np.array(shifted["features"][0]["geometry"]["coordinates"][0])
+    assert (a - b == [100, 50]).all()
+    assert shifted["properties"]["l0_offset"] == [100, 50]
+
+
+def test_areas_to_exclude_are_cut_out_whatever_their_order(tmp_path: Path) -> None:
+    square = [[0, 0], [1600, 0], [1600, 1600], [0, 1600], [0, 0]]
+    inner = [[400, 400], [800, 400], [800, 800], [400, 800], [400, 400]]
+    hole = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [inner]},
+        "properties": {"classification": {"name": "Ignore*"}},
+    }
+    tissue = {
+        "type": "Feature",
+        "geometry": {"type": "MultiPolygon", "coordinates": [[square]]},
+        "properties": None,
+    }
+    for features in ([hole, tissue], [tissue, hole]):
+        mask = read_mask(saved(tmp_path, features), "s", SLIDE, SIZE)
+        assert mask[20, 20]
+        assert not mask[60, 60]
+
+
+def test_an_image_is_a_mask(tmp_path: Path) -> None:
+    image = ring_mask().astype(np.uint8)[::2, ::2] * 255
+    cv2.imwrite(str(tmp_path / "mask.png"), image)
+    assert overlap(read_mask(tmp_path / "mask.png", "s", SLIDE, SIZE), ring_mask()) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.geojson", "{", "cannot be read"),
+        ("a.geojson", '{"type": "FeatureCollection", "features": []}', "holds no polygon"),
+        ("a.geojson", '{"type": "Feature"}', "cannot be read"),
+        ("a.json", "3", "cannot be read"),
+        ("a.png", "not an image", "is not an image"),
+        ("a.png", "", "cannot be read|is not an image"),
+    ],
+)
+def test_a_bad_mask_is_refused_by_name(tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SlideError, match=said):
+        read_mask(path, "slide7", SLIDE, SIZE)
+
+
+def test_a_missing_mask_and_one_of_another_shape_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match="no such file"):
+        read_mask(tmp_path / "none.geojson", "s", SLIDE, SIZE)
+    cv2.imwrite(str(tmp_path / "wide.png"), np.ones((100, 300), np.uint8))
+    with pytest.raises(SlideError, match="another shape"):
+        read_mask(tmp_path / "wide.png", "s", SLIDE, SIZE)
