@@ -7,6 +7,7 @@ cluster dask's own nannies do the same for its workers.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,10 @@ from pathology.core.supervise import (
     supervise,
 )
 
-CONNECT_S = 10
+CONNECT_S = 5
+ADDRESS = re.compile(
+    r"inproc://\S+|((tcp|tls|ws|wss|ucx)://)?(\[[\da-fA-F:]+\]|[^\s/:\[\]]+):\d{1,5}/?"
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class Batch(Generic[Item, Result]):
     ) -> list[Result]:
         from distributed import Client, as_completed
 
+        if not ADDRESS.fullmatch(self.scheduler or ""):
+            raise PathologyError(
+                f"{self.scheduler!r} is not the address of a dask scheduler. Give tcp://host:port"
+            )
+
         try:
             client = Client(self.scheduler, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
@@ -102,7 +111,7 @@ class Batch(Generic[Item, Result]):
             futures = {
                 client.submit(attempt_in_time, self.task, item, pure=False): item for item in items
             }
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 if future.status == "finished":
                     results[future.key] = tell(future.result())
                 else:

@@ -123,7 +123,6 @@ def _fill(
         "slide_id": outcome.slide_id,
         "fingerprint": outcome.fingerprint,
         "config": config.model_dump(mode="json"),
-        "size_px": survey.plan.size_px,
         "coords_only": job.coords_only,
         "slide": survey.slide_facts(),
         "plan": survey.plan_facts(),

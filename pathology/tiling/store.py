@@ -67,7 +67,13 @@ class TileWriter:
 
         columns  arrays whose first axis is the tile, l0_xy among them
         """
-        said = {**attributes, "schema": SCHEMA, "shard_bytes": self._shard_bytes, "complete": True}
+        said = {
+            **attributes,
+            "schema": SCHEMA,
+            "size_px": self.size_px,
+            "shard_bytes": self._shard_bytes,
+            "complete": True,
+        }
         group = zarr.create_group(self.path, attributes=said)
         for name, values in columns.items():
             group.create_array(
@@ -188,9 +194,13 @@ def read_attributes(path: Path) -> dict[str, Any]:
         attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: not a tile store ({error})") from error
-    if not attributes.get("complete") or attributes.get("schema") != SCHEMA:
+    if (
+        not attributes.get("complete")
+        or attributes.get("schema") != SCHEMA
+        or "size_px" not in attributes
+    ):
         raise ArtifactError(f"{path}: unfinished, or written by another version: tile again")
-    for number, size in enumerate(attributes["shard_bytes"]):
+    for number, size in enumerate(attributes.get("shard_bytes", ())):
         shard = path / "pixels" / "c" / str(number) / "0" / "0" / "0"
         if not shard.is_file() or shard.stat().st_size != size:
             raise ArtifactError(f"{path}: shard {number} is missing or cut short: tile again")

@@ -1,0 +1,60 @@
+# Two commands: `make demo` and `make test`. Both set everything up first, in .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# the first interpreter that starts and is 3.11 or newer (a shim of a missing version is passed over)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
+
+.PHONY: help setup demo test check format lint types fast-test bench clean
+
+help:
+	@echo "make demo    set up, simulate a cohort, tile, normalize, report"
+	@echo "make test    set up and run all tests"
+	@echo "make check   format, lint, types and fast tests: the gate before a commit"
+	@echo "make bench SLIDE=path   measure tiling against peers on a slide"
+
+define install
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; \
+		$(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV)); }
+	$(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install -q,$(BIN)/python -m pip install -q --disable-pip-version-check) \
+		-c constraints.txt -e '$(1)'
+	@touch $(2)
+endef
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(call install,.,$@)
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	$(call install,.[dev],$@)
+	@touch $(VENV)/.installed
+
+setup: $(VENV)/.installed-dev
+
+demo: $(VENV)/.installed
+	$(BIN)/pathology demo --out demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+fast-test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m "not slow and not browser"
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+check: format lint types fast-test
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/tiling.py $(SLIDE)
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

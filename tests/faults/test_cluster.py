@@ -1,0 +1,88 @@
+"""Tiling on a dask cluster of real processes gives the stores of a local run, whoever dies."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import Run, same_tiles, wait_until
+from distributed import LocalCluster
+from faulty_work import failure, work
+
+from pathology.core.batch import Batch
+from pathology.core.supervise import Task
+from pathology.tiling.store import TileStore
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # distributed's own, as it shuts down
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Two workers, each a process with one thread."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+def test_a_cluster_makes_the_same_stores(
+    cluster: LocalCluster,
+    six_slides: dict[str, Path],
+    plain_run: dict[str, TileStore],
+    new_run: Callable[..., Run],
+) -> None:
+    run = new_run(six_slides)
+    code, complaints = run.finish("--scheduler", cluster.scheduler_address)
+    assert code == 0, complaints
+    stores = run.stores()
+    assert set(stores) == set(plain_run) == set(run.rows())
+    assert all(same_tiles(stores[name], store) for name, store in plain_run.items())
+    assert not run.scratch()
+
+
+def test_a_dead_worker_loses_nothing(
+    cluster: LocalCluster,
+    six_slides: dict[str, Path],
+    plain_run: dict[str, TileStore],
+    new_run: Callable[..., Run],
+) -> None:
+    run = new_run(six_slides)
+    process = run.start("--scheduler", cluster.scheduler_address)
+    wait_until((run.out / "process_list.csv").exists, 20, "the table of pending slides")
+    wait_until(lambda: any((run.out / "tiles").iterdir()), 20, "a slide in work")
+    psutil.Process(next(iter(cluster.workers.values())).pid).kill()
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    stores = run.stores()
+    assert all(same_tiles(stores[name], store) for name, store in plain_run.items())
+    assert not run.scratch()
+
+
+def test_hanging_and_crashing_items_cost_themselves(cluster: LocalCluster) -> None:
+    batch = Batch(Task(work, failure, timeout_s=2.0), scheduler=cluster.scheduler_address)
+    start = time.monotonic()
+    results = batch.run(["hang", "a", "refuse", "exit", "b"])
+    assert time.monotonic() - start < 40
+    said = [result.split(":")[0] for result in results]
+    assert said == [
+        "hang failed", "a done", "refuse failed", "exit failed", "b done",
+    ]  # fmt: skip
+    assert "took longer than 2 s" in results[0] and "died" in results[3]
+
+
+def test_an_address_where_nobody_answers_is_told_in_a_line(
+    six_slides: dict[str, Path], new_run: Callable[..., Run]
+) -> None:
+    with socket.socket() as held:  # bound but not listening, so that nobody else answers there
+        held.bind(("127.0.0.1", 0))
+        run = new_run(six_slides)
+        start = time.monotonic()
+        code, complaints = run.finish("--scheduler", f"tcp://127.0.0.1:{held.getsockname()[1]}")
+    assert code == 2
+    assert time.monotonic() - start < 20
+    assert len(complaints.strip().splitlines()) == 1, complaints
+    assert "no dask scheduler answers" in complaints
