@@ -49,7 +49,17 @@ def install_commands(folder: Path, requirements: Path) -> list[list[str]]:
     if uv := shutil.which("uv"):
         return [
             [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--python", python, "-r", str(requirements)],
+            [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--compile-bytecode",
+                "--python",
+                python,
+                "-r",
+                str(requirements),
+            ],
         ]
     return [
         [sys.executable, "-m", "venv", str(folder)],

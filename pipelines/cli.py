@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,6 @@ import typer
 from pipelines.cli_data import data, export
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_stain import stain
-
-NOTHING_RAN, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="pathology",
@@ -93,6 +90,10 @@ def tile(
 
         pathology tile manifest.csv --out run --dry-run
     """
+    from pipelines.tile_work import start_workers
+
+    if workers != 0 and not scheduler:
+        start_workers()  # their libraries load while ours do, and while the manifest is read
     from pipelines.tile import TileOptions, run_tiling
 
     if assume_mpp is not None and not 0.05 <= assume_mpp <= 10:
@@ -199,25 +200,3 @@ def version() -> None:
     from pathology import __version__
 
     print(__version__)
-
-
-def main() -> None:
-    """Entry of the `pathology` command: refusals become one line and exit code 2."""
-    from pathology.core.errors import PathologyError
-
-    try:
-        app()
-    except PathologyError as refusal:
-        print(f"{type(refusal).__name__}: {refusal}", file=sys.stderr)
-        sys.exit(NOTHING_RAN)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"{error.strerror or error}{where}", file=sys.stderr)
-        sys.exit(NOTHING_RAN)
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ from pathology.tiling.outcome import FAILED
 from pipelines.progress import progress
 from pipelines.stain import load_model, normalize_run, stores_of
 
-PRELOAD = ("pathology.stain.normalize_store", "pipelines.cli")
+PRELOAD = ("pathology.stain.normalize_store",)
 
 
 def stain_run(

@@ -16,7 +16,7 @@ from pathology.core.config import load_config
 from pathology.core.errors import ManifestError
 from pathology.core.manifest import Manifest, SlideRecord, read_manifest
 from pathology.core.run_record import now, num_cores, write_run_record
-from pathology.core.supervise import Task, prepare_workers
+from pathology.core.supervise import Task
 from pathology.tiling.config import TilingConfig, TilingJob
 from pathology.tiling.outcome import FAILED, PENDING, SlideOutcome, facts_of
 from pipelines.progress import progress
@@ -27,7 +27,7 @@ from pipelines.tables import (
     read_process_list,
     write_summary,
 )
-from pipelines.tile_work import PRELOAD, SlideTask, fail_one, plan_one, tile_one
+from pipelines.tile_work import SlideTask, fail_one, plan_one, tile_one
 
 MAX_LISTED = 10
 
@@ -60,8 +60,6 @@ def run_tiling(options: TileOptions) -> int:
     Returns the exit code: 0 all fine, 1 some slides failed. Raises ConfigError or ManifestError
     before anything is read or written.
     """
-    if options.workers != 0 and not options.scheduler:
-        prepare_workers(PRELOAD)  # they load while we read the manifest
     return tile_manifest(options, load_config(TilingConfig, options.config, options.overrides))
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pathology.core.errors import SlideError
-from pathology.core.manifest import SlideRecord
-from pathology.tiling.config import GivenTiles, TilingConfig, TilingJob
-from pathology.tiling.outcome import SlideOutcome, failed
+from pathology.core.supervise import prepare_workers
 
-PRELOAD = ("pathology.tiling.extract", "pipelines.tile_work", "pipelines.cli")
+if TYPE_CHECKING:
+    from pathology.core.manifest import SlideRecord
+    from pathology.tiling.config import GivenTiles, TilingConfig, TilingJob
+    from pathology.tiling.outcome import SlideOutcome
+
+PRELOAD = ("pathology.tiling.extract", "pipelines.tile_work")
 Report = Callable[[int], None]
 
 
@@ -25,6 +29,11 @@ class SlideTask:
 
     record: SlideRecord
     coords: Path | None = None
+
+
+def start_workers() -> None:
+    """Start what worker processes are forked from; it loads their libraries meanwhile."""
+    prepare_workers(PRELOAD)
 
 
 def tile_one(
@@ -47,6 +56,8 @@ def plan_one(
 
 def fail_one(task: SlideTask, fault: Exception, seconds: float, error: str) -> SlideOutcome:
     """The row of a slide that could not be done."""
+    from pathology.tiling.outcome import failed
+
     return failed(task.record, fault, seconds, error)
 
 
@@ -54,6 +65,7 @@ def _given(task: SlideTask) -> GivenTiles | None:
     if task.coords is None:
         return None
     from pathology.interop.coordinates import find_coordinates, read_coordinates
+    from pathology.tiling.config import GivenTiles
 
     record, folder = task.record, task.coords
     path = folder if folder.is_file() else find_coordinates(folder, record.slide_id)

@@ -1,7 +1,8 @@
 """hs2p as a whole command: find the tissue, tile it and, if asked, write the tiles to a tar.
 
-Its previews, which it writes by default, are switched off, and so are its pixel quality checks,
-which are off by default. It finds its own tissue tiles: the given corners are not used.
+Both sides do the same work: its two previews stay on, as by default, since ours writes an overlay
+and a mask; its pixel checks (white, black, blur) are on where tiles are saved, since ours judges
+every tile there. It finds its own tissue tiles: the given corners are not used.
 """
 
 import csv
@@ -21,9 +22,11 @@ tiling:
   params:
     requested_spacing_um: {mpp}
     requested_tile_size_px: {size_px}
-  preview:
-    save_mask_preview: false
-    save_tiling_preview: false
+  filter_params:
+    filter_white: {is_saving}
+    filter_black: {is_saving}
+    filter_blur: {is_saving}
+    qc_spacing_um: 1.0
 speed:
   num_workers: {num_workers}
 """

@@ -7,10 +7,11 @@ cluster dask's own nannies do the same for its workers.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -92,31 +93,58 @@ class Batch(Generic[Item, Result]):
     def _run_on_cluster(
         self, items: Sequence[Item], tell: Callable[[Result], Result]
     ) -> list[Result]:
-        from distributed import Client, as_completed
+        from distributed import as_completed
+
+        results: dict[int, Result] = {}
+        died: list[int] = []
+        with self._client() as client:
+            numbers = {self._submit(client, item): number for number, item in enumerate(items)}
+            for future in as_completed(numbers, loop=client.loop):
+                result, fault = _gathered(future)
+                if fault:
+                    died.append(numbers[future])
+                else:
+                    results[numbers[future]] = tell(result)
+            for number in sorted(died):  # again, alone: some only shared a worker with the culprit
+                result, fault = _gathered(self._submit(client, items[number]))
+                if fault:
+                    lost = WorkerDied(f"its dask worker died or was lost ({fault:.200})")
+                    result = self.task.failure(items[number], lost, 0.0, "")
+                results[number] = tell(result)
+        return [results[number] for number in range(len(items))]
+
+    def _submit(self, client: Any, item: Item) -> Any:
+        if client.status != "running":
+            return None
+        return client.submit(attempt_in_time, self.task, item, pure=False)
+
+    def _client(self) -> Any:
+        """A connection to the scheduler. Raises PathologyError where none answers."""
+        from distributed import Client
 
         if not ADDRESS.fullmatch(self.scheduler or ""):
             raise PathologyError(
                 f"{self.scheduler!r} is not the address of a dask scheduler. Give tcp://host:port"
             )
-
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost item's row says why
         try:
-            client = Client(self.scheduler, timeout=CONNECT_S, set_as_default=False)
+            return Client(self.scheduler, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
             raise PathologyError(
                 f"no dask scheduler answers at {self.scheduler}. Start one with 'dask scheduler' "
                 "and 'dask worker tcp://...', or leave --scheduler out"
             ) from error
-        results: dict[Any, Result] = {}
-        with client:
-            futures = {
-                client.submit(attempt_in_time, self.task, item, pure=False): item for item in items
-            }
-            for future in as_completed(futures, loop=client.loop):
-                if future.status == "finished":
-                    results[future.key] = tell(future.result())
-                else:
-                    died = WorkerDied(
-                        f"its dask worker died or was lost ({future.exception()!r:.200})"
-                    )
-                    results[future.key] = tell(self.task.failure(futures[future], died, 0.0, ""))
-            return [results[future.key] for future in futures]
+
+
+def _gathered(future: Any) -> tuple[Any, str]:
+    """The result of a dask future, and why there is none: empty where there is one."""
+    from distributed.scheduler import KilledWorker
+
+    fault: BaseException | None = None
+    try:
+        fault = future and future.exception()  # which waits for it
+        if future and fault is None and future.status == "finished":
+            return future.result(), ""
+    except (KilledWorker, CancelledError, OSError, RuntimeError) as lost:
+        fault = lost
+    return None, repr(fault) if fault is not None else "the scheduler is gone"

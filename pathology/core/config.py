@@ -7,7 +7,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pathology.core.errors import ConfigError
@@ -43,10 +42,14 @@ def load_config(
 
 def to_yaml(config: StageConfig) -> str:
     """The settings as YAML text that load_config reads back to an equal object."""
+    import yaml
+
     return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -63,6 +66,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     """Set section.key=value in nested values; the value is read as YAML."""
+    import yaml
+
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
         raise ConfigError(f"--set {override}: expected section.key=value, e.g. tile.mpp=0.5")

@@ -96,9 +96,10 @@ def prepare_workers(preload: Sequence[str]) -> None:
     """Start the process that workers are forked from, and have it import modules meanwhile."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    resource_tracker.ensure_running()  # which would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us alone
     try:
         forkserver.ensure_running()

@@ -18,14 +18,14 @@ MISSING = np.uint64(2**64 - 1)  # offset and length of a chunk that was never wr
 CRC_BYTES = 4
 
 
-def build_shard(chunks: Sequence[bytes], num_places: int) -> bytes:
-    """A shard of num_places chunks, of which the first len(chunks) are there."""
+def shard_index(lengths: Sequence[int], num_places: int) -> bytes:
+    """What ends a shard whose first len(lengths) places hold chunks of these lengths."""
     index = np.full((num_places, 2), MISSING, "<u8")
-    lengths = np.array([len(chunk) for chunk in chunks], "<u8")
-    index[: len(chunks), 0] = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if chunks else 0
-    index[: len(chunks), 1] = lengths
+    sizes = np.array(lengths, "<u8")
+    index[: len(sizes), 0] = np.cumsum(sizes) - sizes
+    index[: len(sizes), 1] = sizes
     packed = index.tobytes()
-    return b"".join([*chunks, packed, google_crc32c.value(packed).to_bytes(CRC_BYTES, "little")])
+    return packed + google_crc32c.value(packed).to_bytes(CRC_BYTES, "little")
 
 
 def index_bytes(num_places: int) -> int:

@@ -8,30 +8,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
-import zarr
-import zarr.codecs
-import zarr.registry
-from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from pathology.core.errors import ArtifactError
 from pathology.slides import jpeg
 from pathology.tiling.config import StoreConfig
-from pathology.tiling.jpeg_codec import NAME, JpegCodec
-from pathology.tiling.shard import MISSING, build_shard, index_bytes, parse_index
+from pathology.tiling.shard import MISSING, index_bytes, parse_index, shard_index
+from pathology.tiling.zarr_text import (
+    LITTLE_ENDIAN,
+    read_column,
+    write_column,
+    write_group,
+    write_sharded,
+)
 
 SCHEMA = 1
 ZSTD_LEVEL = 3
-
-zarr.registry.register_codec(NAME, JpegCodec)
 
 
 def encode_tile(pixels: NDArray[np.uint8], config: StoreConfig) -> bytes:
     """One tile (size, size, 3) as the store keeps it."""
     if config.encoding == "jpeg":
         return jpeg.encode(pixels, config.jpeg_quality, config.subsampling)
-    return bytes(Zstd(level=ZSTD_LEVEL).encode(np.ascontiguousarray(pixels)))
+    return bytes(imagecodecs.zstd_encode(pixels.tobytes(), level=ZSTD_LEVEL))
+
+
+def codecs_of(config: StoreConfig) -> list[dict[str, Any]]:
+    """What a zarr reader must undo to get a tile's pixels."""
+    if config.encoding == "jpeg":
+        settings = {"level": config.jpeg_quality, "subsampling": config.subsampling}
+        return [{"name": "imagecodecs_jpeg", "configuration": settings}]
+    zstd = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
+    return [LITTLE_ENDIAN, zstd]
 
 
 class TileWriter:
@@ -43,18 +53,22 @@ class TileWriter:
 
     def __init__(self, path: Path, size_px: int, config: StoreConfig) -> None:
         self.path, self.size_px, self.config = path, size_px, config
-        self._waiting: list[bytes] = []
-        self._shard_bytes: list[int] = []
+        self._lengths: list[int] = []  # of the tiles in the shard that is being filled
+        self._shard_bytes: list[int] = []  # of the full shards
         self.num_tiles = 0
 
     def add(self, encoded: Sequence[bytes]) -> None:
-        """Append tiles; whole shards go to disk at once."""
-        self._waiting.extend(encoded)
+        """Append tiles; they go to disk at once."""
+        start = 0
+        while start < len(encoded):
+            room = self.config.tiles_per_shard - len(self._lengths)
+            part = encoded[start : start + room]
+            self._append(b"".join(part))
+            self._lengths += map(len, part)
+            start += len(part)
+            if len(self._lengths) == self.config.tiles_per_shard:
+                self.flush()
         self.num_tiles += len(encoded)
-        places = self.config.tiles_per_shard
-        while len(self._waiting) >= places:
-            self._write_shard(self._waiting[:places])
-            del self._waiting[:places]
 
     def finish(
         self,
@@ -74,46 +88,41 @@ class TileWriter:
             "shard_bytes": self._shard_bytes,
             "complete": True,
         }
-        group = zarr.create_group(self.path, attributes=said)
         for name, values in columns.items():
-            group.create_array(
-                name, data=values, chunks=values.shape if len(values) else (1, *values.shape[1:])
-            )
+            write_column(self.path / name, values)
         if has_pixels:
-            self._describe_pixels(group)
+            write_sharded(
+                self.path / "pixels",
+                self.num_tiles,
+                self.size_px,
+                self.config.tiles_per_shard,
+                codecs_of(self.config),
+            )
+        write_group(self.path, said)
 
     def flush(self) -> None:
-        """Write the last shard, which may not be full. Nothing can be added after it."""
-        if self._waiting:
-            self._write_shard(self._waiting)
-            self._waiting = []
+        """Close the shard that is being filled. Nothing can be added to it after that."""
+        if self._lengths:
+            index = shard_index(self._lengths, self.config.tiles_per_shard)
+            self._append(index)
+            self._shard_bytes.append(sum(self._lengths) + len(index))
+            self._lengths = []
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards written so far."""
+        """Bytes of all shards that are closed."""
         return sum(self._shard_bytes)
 
-    def _write_shard(self, chunks: Sequence[bytes]) -> None:
-        data = build_shard(chunks, self.config.tiles_per_shard)
-        folder = self.path / "pixels" / "c" / str(len(self._shard_bytes)) / "0" / "0"
-        folder.mkdir(parents=True)
-        (folder / "0").write_bytes(data)
-        self._shard_bytes.append(len(data))
+    def _append(self, data: bytes) -> None:
+        shard = shard_path(self.path, len(self._shard_bytes))
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        with shard.open("ab") as stream:
+            stream.write(data)
 
-    def _describe_pixels(self, group: zarr.Group) -> None:
-        edge, config = self.size_px, self.config
-        is_jpeg = config.encoding == "jpeg"
-        group.create_array(
-            "pixels",
-            shape=(self.num_tiles, edge, edge, 3),
-            dtype=np.uint8,
-            chunks=(1, edge, edge, 3),
-            shards=(config.tiles_per_shard, edge, edge, 3),
-            serializer=JpegCodec(config.jpeg_quality, config.subsampling) if is_jpeg else "auto",
-            compressors=None if is_jpeg else zarr.codecs.ZstdCodec(level=ZSTD_LEVEL),
-            fill_value=0,
-            dimension_names=("tile", "y", "x", "channel"),
-        )
+
+def shard_path(store: Path, number: int) -> Path:
+    """Where a shard of the pixels lies, by zarr's default naming of chunks."""
+    return store / "pixels" / "c" / str(number) / "0" / "0" / "0"
 
 
 class TileStore:
@@ -126,12 +135,13 @@ class TileStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.attributes = read_attributes(path)
-        group = zarr.open_group(path, mode="r")
         self.columns: dict[str, NDArray[Any]] = {
-            name: np.asarray(array[...]) for name, array in group.arrays() if name != "pixels"
+            folder.name: read_column(folder)
+            for folder in sorted(path.iterdir())
+            if folder.is_dir() and folder.name != "pixels"
         }
         self.l0_xy: NDArray[np.int64] = self.columns["l0_xy"]
-        self.has_pixels = "pixels" in group
+        self.has_pixels = (path / "pixels" / "zarr.json").is_file()
         self.size_px = int(self.attributes["size_px"])
         self._config = StoreConfig.model_validate(self.attributes["config"]["store"])
         self._indices: dict[int, NDArray[np.uint64]] = {}
@@ -159,7 +169,7 @@ class TileStore:
         if not 0 <= row < len(self):
             raise IndexError(f"tile {row} of {len(self)}")
         shard, place = divmod(row, self._config.tiles_per_shard)
-        file = os.open(self.path / "pixels" / "c" / str(shard) / "0" / "0" / "0", os.O_RDONLY)
+        file = os.open(shard_path(self.path, shard), os.O_RDONLY)
         try:
             offset, length = self._index(file, shard)[place].tolist()
             if offset == MISSING:
@@ -180,7 +190,7 @@ class TileStore:
         edge = self.size_px
         if self._config.encoding == "jpeg":
             return jpeg.decode(data, (edge, edge))
-        return np.frombuffer(Zstd().decode(data), np.uint8).reshape(edge, edge, 3)
+        return np.frombuffer(imagecodecs.zstd_decode(data), np.uint8).reshape(edge, edge, 3)
 
 
 def open_tiles(path: Path) -> TileStore:
@@ -201,7 +211,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     ):
         raise ArtifactError(f"{path}: unfinished, or written by another version: tile again")
     for number, size in enumerate(attributes.get("shard_bytes", ())):
-        shard = path / "pixels" / "c" / str(number) / "0" / "0" / "0"
+        shard = shard_path(path, number)
         if not shard.is_file() or shard.stat().st_size != size:
             raise ArtifactError(f"{path}: shard {number} is missing or cut short: tile again")
     return dict(attributes)

@@ -31,7 +31,7 @@ TILE = ("tile", "--set", "tile.mpp=0.5", "--set", "tile.size_px=256")
 
 def command(*words: str | Path) -> list[str]:
     """The pathology command with some arguments."""
-    code = "import sys; from pipelines.cli import main; sys.argv[0] = 'pathology'; main()"
+    code = "import sys; from pipelines.__main__ import main; sys.argv[0] = 'pathology'; main()"
     return [sys.executable, "-c", code, *map(str, words)]
 
 
@@ -92,7 +92,7 @@ class Run:
     def stores(self) -> dict[str, TileStore]:
         """Every published store, opened, with every tile decoded."""
         found = {}
-        for path in sorted((self.out / "tiles").glob("*")):
+        for path in sorted((self.out / "tiles").glob("[!.]*")):
             assert path.suffix == ".zarr", f"{path.name} has no business here"
             found[path.stem] = whole_store(path)
         return found

@@ -14,6 +14,7 @@ from distributed import LocalCluster
 from faulty_work import failure, work
 
 from pathology.core.batch import Batch
+from pathology.core.errors import PathologyError
 from pathology.core.supervise import Task
 from pathology.tiling.store import TileStore
 
@@ -72,6 +73,12 @@ def test_hanging_and_crashing_items_cost_themselves(cluster: LocalCluster) -> No
         "hang failed", "a done", "refuse failed", "exit failed", "b done",
     ]  # fmt: skip
     assert "took longer than 2 s" in results[0] and "died" in results[3]
+
+
+@pytest.mark.parametrize("address", ["here", "127.0.0.1", "http://a:1", "tcp://a:b", "tcp://:1"])
+def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+    with pytest.raises(PathologyError, match=r"Give tcp://host:port"):
+        Batch(Task(work, failure), scheduler=address).run(["a"])
 
 
 def test_an_address_where_nobody_answers_is_told_in_a_line(
