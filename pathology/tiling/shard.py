@@ -25,7 +25,8 @@ def shard_index(lengths: Sequence[int], num_places: int) -> bytes:
     index[: len(sizes), 0] = np.cumsum(sizes) - sizes
     index[: len(sizes), 1] = sizes
     packed = index.tobytes()
-    return packed + google_crc32c.value(packed).to_bytes(CRC_BYTES, "little")
+    crc: int = google_crc32c.value(packed)
+    return packed + crc.to_bytes(CRC_BYTES, "little")
 
 
 def index_bytes(num_places: int) -> int:
