@@ -66,6 +66,9 @@ def tile(
         list[str] | None, typer.Option(metavar="ID", help="Only this slide; repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N slides.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Every N-th slide from the K-th (from 0).")
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds a slide may take before it is failed.")
     ] = None,
@@ -111,6 +114,7 @@ def tile(
         is_tcga=tcga,
         slides=tuple(slide or ()),
         limit=limit,
+        part=part,
         workers=workers,
         scheduler=scheduler,
         timeout_s=timeout,

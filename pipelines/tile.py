@@ -13,7 +13,7 @@ from typing import Any
 from pathology.core.artifact import content_digest, sweep_scratch
 from pathology.core.batch import Batch
 from pathology.core.config import load_config
-from pathology.core.errors import ManifestError
+from pathology.core.errors import ConfigError, ManifestError
 from pathology.core.manifest import Manifest, SlideRecord, read_manifest
 from pathology.core.run_record import now, num_cores, write_run_record
 from pathology.core.supervise import Task
@@ -48,6 +48,7 @@ class TileOptions:
     is_tcga: bool = False
     slides: tuple[str, ...] = ()
     limit: int | None = None
+    part: str | None = None
     workers: int | None = None
     scheduler: str | None = None
     timeout_s: float | None = None
@@ -87,7 +88,7 @@ def tile_manifest(options: TileOptions, config: TilingConfig) -> int:
 
 
 def _choose(manifest: Manifest, options: TileOptions) -> list[SlideRecord]:
-    """The slides of this run: all, or those asked for by --slide and --limit."""
+    """The slides of this run: all, or those asked for by --slide, --part and --limit."""
     unknown = set(options.slides) - set(manifest.slide_ids)
     if unknown:
         raise ManifestError(
@@ -96,7 +97,22 @@ def _choose(manifest: Manifest, options: TileOptions) -> list[SlideRecord]:
             f"{', ...' if len(manifest.slide_ids) > MAX_LISTED else ''}"
         )
     chosen = [s for s in manifest.slides if not options.slides or s.slide_id in options.slides]
-    return chosen[: options.limit]
+    first, step = _part(options.part)
+    return chosen[first::step][: options.limit]
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    """First slide and step of a part such as 3/32.
+
+    >>> _part("3/32"), _part(None)
+    ((3, 32), (0, 1))
+    """
+    if text is None:
+        return 0, 1
+    first, _, num = text.partition("/")
+    if not (first.isdecimal() and num.isdecimal() and int(first) < int(num)):
+        raise ConfigError(f"--part {text}: expected K/N with K from 0 to N-1, e.g. 3/32")
+    return int(first), int(num)
 
 
 def _tile_all(

@@ -502,7 +502,7 @@ both_are_done:
 /* Bring the next restart interval, or all of the scan, into the buffer (F.2.2.4 for what follows a
  * restart marker). */
 static Reason begin_interval(Scan *scan) {
-    uint8_t *end;
+    uint8_t *end = scan->buffer;
     Reason why = unstuff(&scan->rest, scan->header->end, scan->buffer, &end);
     scan->next = scan->buffer;
     scan->end = end;
@@ -543,32 +543,60 @@ static Reason read_mcus(Scan *scan, const Place *places, uint32_t per_mcu, uint3
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Vectors of eight lanes. The plain C is what the SSE2 does; rounding is to nearest, as the
- * processor is set, and values outside 0..255 are clamped. */
+ * Vectors of eight lanes. The compiler makes of them what the processor has; SSE2 is named where it
+ * would not see it. The plain C does the same: rounding is to nearest, as the processor is set. */
 
-INLINE void to_bytes(const float *values, uint8_t *bytes) {
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t Whole __attribute__((vector_size(4 * LANES)));
+typedef int16_t Words __attribute__((vector_size(2 * LANES)));
+
+INLINE void from_words(const int16_t *words, Lanes *values) {
+    Words loaded;
+    memcpy(&loaded, words, sizeof loaded);
+    *values = __builtin_convertvector(__builtin_convertvector(loaded, Whole), Lanes);
+}
+
+INLINE void from_bytes(const uint8_t *bytes, Lanes *values) {
+    int16_t words[LANES];
 #if defined(__SSE2__)
-    __m128i low = _mm_cvtps_epi32(_mm_loadu_ps(values));
-    __m128i high = _mm_cvtps_epi32(_mm_loadu_ps(values + 4));
-    __m128i words = _mm_packs_epi32(low, high);
+    __m128i loaded = _mm_loadl_epi64((const __m128i *)bytes);
+    _mm_storeu_si128((__m128i *)words, _mm_unpacklo_epi8(loaded, _mm_setzero_si128()));
+#else
+    int i;
+    for (i = 0; i < LANES; i++) words[i] = bytes[i];
+#endif
+    from_words(words, values);
+}
+
+#if defined(__SSE2__)
+INLINE __m128i rounded_words(const Lanes *values) {
+    __m128 low, high;
+    memcpy(&low, values, 16);
+    memcpy(&high, (const float *)values + 4, 16);
+    return _mm_packs_epi32(_mm_cvtps_epi32(low), _mm_cvtps_epi32(high));
+}
+#endif
+
+/* Rounded, and values outside 0..255 clamped. */
+INLINE void to_bytes(const Lanes *values, uint8_t *bytes) {
+#if defined(__SSE2__)
+    __m128i words = rounded_words(values);
     _mm_storel_epi64((__m128i *)bytes, _mm_packus_epi16(words, words));
 #else
     int i;
     for (i = 0; i < LANES; i++) {
-        long value = lrintf(values[i]);
+        long value = lrintf((*values)[i]);
         bytes[i] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
     }
 #endif
 }
 
-INLINE void to_words(const float *values, int16_t *words) {
+INLINE void to_words(const Lanes *values, int16_t *words) {
 #if defined(__SSE2__)
-    __m128i low = _mm_cvtps_epi32(_mm_loadu_ps(values));
-    __m128i high = _mm_cvtps_epi32(_mm_loadu_ps(values + 4));
-    _mm_storeu_si128((__m128i *)words, _mm_packs_epi32(low, high));
+    _mm_storeu_si128((__m128i *)words, rounded_words(values));
 #else
     int i;
-    for (i = 0; i < LANES; i++) words[i] = (int16_t)lrintf(values[i]);
+    for (i = 0; i < LANES; i++) words[i] = (int16_t)lrintf((*values)[i]);
 #endif
 }
 
@@ -656,152 +684,137 @@ INLINE uint64_t nonzero(const int16_t *block) {
  * the weights, which also quantize. Written once and compiled twice: for every processor and for
  * those with AVX2; both give the same bits, because neither fuses or reorders additions. */
 
-#define DEQUANTIZED(row, column)                                                                   \
-    ((float)group[ZIGZAG[8 * (row) + (column)] * LANES + i] *                                      \
-     weights[ZIGZAG[8 * (row) + (column)]])
+INLINE Lanes *dequantize(const int16_t *group, const float *weights, int row, int column,
+                         Lanes *to) {
+    int k = ZIGZAG[8 * row + column];
+    from_words(group + k * LANES, to);
+    *to *= weights[k];
+    return to;
+}
+
+#define DEQUANTIZED(row, column) (*dequantize(group, weights, row, column, &(Lanes){0}))
+
+/* The 4-point inverse transform without its constants cos(pi/8) and cos(pi/4). */
+#define INVERSE4(f0, f1, f2, f3, to)                                                               \
+    do {                                                                                           \
+        const float tangent = 0.414213562f; /* of pi/8 */                                          \
+        Lanes even = f0 + f2, odd = f0 - f2;                                                       \
+        Lanes outer = f1 + tangent * f3, inner = tangent * f1 - f3;                                \
+        to(0) = even + outer, to(3) = even - outer, to(1) = odd + inner, to(2) = odd - inner;      \
+    } while (0)
 
 /* Half scale: the mean of each two neighbors of an 8-point inverse transform is a 4-point one, in
  * which coefficient 8 - k is folded on k with cos((8 - k) pi/16) against cos(k pi/16), and 4 drops
  * out. That is the mean of 2x2 pixels, and what libjpeg gives. rows: 4 of 32 pixels. */
-INLINE void half_block(const int16_t *restrict group, const float *restrict weights, uint8_t *rows,
-                       size_t stride) {
-    const float tangent = 0.414213562f; /* tan(pi/8); cos(pi/8) and cos(pi/4) are in the weights */
-    _Alignas(32) float columns[4][4][LANES], pixels[4][LANES];
+INLINE void half_block(const int16_t *group, const float *weights, uint8_t *rows, size_t stride) {
+    Lanes columns[4][4], pixels[4];
     _Alignas(16) uint8_t bytes[4 * LANES];
-    int i, y, x;
-#define DOWN(column, y0, y1, y2, y3)                                                               \
-    for (i = 0; i < LANES; i++) {                                                                  \
-        float f0 = y0, f1 = y1, f2 = y2, f3 = y3;                                                  \
-        float even = f0 + f2, odd = f0 - f2, outer = f1 + tangent * f3, inner = tangent * f1 - f3; \
-        columns[0][column][i] = even + outer;                                                      \
-        columns[1][column][i] = odd + inner;                                                       \
-        columns[2][column][i] = odd - inner;                                                       \
-        columns[3][column][i] = even - outer;                                                      \
+    int y, x;
+#define TO(y) columns[y][x]
+#define PIXEL(x) pixels[x]
+#define FOLDED(row) (DEQUANTIZED(row, x) + DEQUANTIZED(row, 8 - x))
+    x = 0;
+    {
+        Lanes f0 = DEQUANTIZED(0, 0) + 128.0f, f1 = DEQUANTIZED(1, 0) + DEQUANTIZED(7, 0);
+        Lanes f2 = DEQUANTIZED(2, 0) + DEQUANTIZED(6, 0);
+        Lanes f3 = DEQUANTIZED(3, 0) + DEQUANTIZED(5, 0);
+        INVERSE4(f0, f1, f2, f3, TO);
     }
-#define ONE(row) DEQUANTIZED(row, 0)
-#define TWO(row, column) (DEQUANTIZED(row, column) + DEQUANTIZED(row, 8 - (column)))
-#define FOLDED(column)                                                                             \
-    TWO(0, column), TWO(1, column) + TWO(7, column), TWO(2, column) + TWO(6, column),              \
-        TWO(3, column) + TWO(5, column)
-#define SPREAD(column, ...) DOWN(column, __VA_ARGS__)
-    SPREAD(0, ONE(0) + 128.0f, ONE(1) + ONE(7), ONE(2) + ONE(6), ONE(3) + ONE(5))
-    SPREAD(1, FOLDED(1))
-    SPREAD(2, FOLDED(2))
-    SPREAD(3, FOLDED(3))
-#undef DOWN
-#undef ONE
-#undef TWO
-#undef FOLDED
-#undef SPREAD
+#pragma GCC unroll 3
+    for (x = 1; x < 4; x++) {
+        Lanes f0 = FOLDED(0), f1 = FOLDED(1) + FOLDED(7);
+        Lanes f2 = FOLDED(2) + FOLDED(6), f3 = FOLDED(3) + FOLDED(5);
+        INVERSE4(f0, f1, f2, f3, TO);
+    }
     for (y = 0; y < 4; y++) {
-        for (i = 0; i < LANES; i++) {
-            float f0 = columns[y][0][i], f1 = columns[y][1][i];
-            float f2 = columns[y][2][i], f3 = columns[y][3][i];
-            float even = f0 + f2, odd = f0 - f2;
-            float outer = f1 + tangent * f3, inner = tangent * f1 - f3;
-            pixels[0][i] = even + outer;
-            pixels[1][i] = odd + inner;
-            pixels[2][i] = odd - inner;
-            pixels[3][i] = even - outer;
-        }
-        for (x = 0; x < 4; x++) to_bytes(pixels[x], bytes + x * LANES);
+        INVERSE4(columns[y][0], columns[y][1], columns[y][2], columns[y][3], PIXEL);
+        for (x = 0; x < 4; x++) to_bytes(&pixels[x], bytes + x * LANES);
         turn_4x8(bytes, rows + y * stride);
     }
+#undef TO
+#undef PIXEL
+#undef FOLDED
 }
 
 /* Full scale, after Arai, Agui and Nakajima (Trans. IEICE E-71, 1988): five multiplications for
- * eight points, the others are in the weights. rows: 8 of 64 pixels. */
-#define INVERSE(f, to)                                                                             \
+ * eight points, the others are in the weights. */
+#define INVERSE8(f, to)                                                                            \
     do {                                                                                           \
-        float sum04 = f(0) + f(4), dif04 = f(0) - f(4);                                            \
-        float sum26 = f(2) + f(6), dif26 = (f(2) - f(6)) * 1.414213562f - sum26;                   \
-        float e0 = sum04 + sum26, e1 = dif04 + dif26, e2 = dif04 - dif26, e3 = sum04 - sum26;      \
-        float sum53 = f(5) + f(3), dif53 = f(5) - f(3);                                            \
-        float sum17 = f(1) + f(7), dif17 = f(1) - f(7);                                            \
-        float turned = (dif53 + dif17) * 1.847759065f;                                             \
-        float o0 = sum17 + sum53, o1 = turned - dif53 * 2.613125930f - o0;                         \
-        float o2 = (sum17 - sum53) * 1.414213562f - o1;                                            \
-        float o3 = turned - dif17 * 1.082392200f - o2;                                             \
+        Lanes sum04 = f(0) + f(4), dif04 = f(0) - f(4);                                            \
+        Lanes sum26 = f(2) + f(6), dif26 = (f(2) - f(6)) * 1.414213562f - sum26;                   \
+        Lanes e0 = sum04 + sum26, e1 = dif04 + dif26, e2 = dif04 - dif26, e3 = sum04 - sum26;      \
+        Lanes sum53 = f(5) + f(3), dif53 = f(5) - f(3);                                            \
+        Lanes sum17 = f(1) + f(7), dif17 = f(1) - f(7);                                            \
+        Lanes turned = (dif53 + dif17) * 1.847759065f;                                             \
+        Lanes o0 = sum17 + sum53, o1 = turned - dif53 * 2.613125930f - o0;                         \
+        Lanes o2 = (sum17 - sum53) * 1.414213562f - o1;                                            \
+        Lanes o3 = turned - dif17 * 1.082392200f - o2;                                             \
         to(0) = e0 + o0, to(7) = e0 - o0, to(1) = e1 + o1, to(6) = e1 - o1;                        \
         to(2) = e2 + o2, to(5) = e2 - o2, to(3) = e3 + o3, to(4) = e3 - o3;                        \
     } while (0)
 
-INLINE void whole_block(const int16_t *restrict group, const float *restrict weights, uint8_t *rows,
-                        size_t stride) {
-    _Alignas(32) float columns[8][8][LANES], pixels[8][LANES];
+/* rows: 8 of 64 pixels */
+INLINE void whole_block(const int16_t *group, const float *weights, uint8_t *rows, size_t stride) {
+    Lanes columns[8][8], coefficients[8], pixels[8];
     _Alignas(16) uint8_t bytes[8 * LANES];
-    int i, y, x;
-#define FROM(row) column_##row
-#define TO(row) columns[row][x][i]
-#define PIXEL(column) pixels[column][i]
-#define COLUMN(column) columns[y][column][i]
-#define DOWN(column, offset)                                                                       \
-    x = column;                                                                                    \
-    for (i = 0; i < LANES; i++) {                                                                  \
-        float column_0 = DEQUANTIZED(0, column) + (offset), column_1 = DEQUANTIZED(1, column);     \
-        float column_2 = DEQUANTIZED(2, column), column_3 = DEQUANTIZED(3, column);                \
-        float column_4 = DEQUANTIZED(4, column), column_5 = DEQUANTIZED(5, column);                \
-        float column_6 = DEQUANTIZED(6, column), column_7 = DEQUANTIZED(7, column);                \
-        INVERSE(FROM, TO);                                                                         \
+    int y, x;
+#define FROM(y) coefficients[y]
+#define TO(y) columns[y][x]
+#define PIXEL(x) pixels[x]
+#define COLUMN(x) columns[y][x]
+    for (x = 0; x < 8; x++) {
+        for (y = 0; y < 8; y++) coefficients[y] = DEQUANTIZED(y, x);
+        if (x == 0) coefficients[0] += 128.0f;
+        INVERSE8(FROM, TO);
     }
-    DOWN(0, 128.0f)
-    DOWN(1, 0.0f)
-    DOWN(2, 0.0f)
-    DOWN(3, 0.0f)
-    DOWN(4, 0.0f)
-    DOWN(5, 0.0f)
-    DOWN(6, 0.0f)
-    DOWN(7, 0.0f)
     for (y = 0; y < 8; y++) {
-        for (i = 0; i < LANES; i++) INVERSE(COLUMN, PIXEL);
-        for (x = 0; x < 8; x++) to_bytes(pixels[x], bytes + x * LANES);
+        INVERSE8(COLUMN, PIXEL);
+        for (x = 0; x < 8; x++) to_bytes(&pixels[x], bytes + x * LANES);
         turn_8x8(bytes, rows + y * stride);
     }
 #undef FROM
 #undef TO
 #undef PIXEL
 #undef COLUMN
-#undef DOWN
 }
 
-/* The forward transform of the same paper, and quantizing: from 8 rows of 64 pixels to blocks of 64
- * coefficients in zigzag order. */
-#define FORWARD(f, to)                                                                             \
+/* The forward transform of the same paper. */
+#define FORWARD8(f, to)                                                                            \
     do {                                                                                           \
-        float s0 = f(0) + f(7), d0 = f(0) - f(7), s1 = f(1) + f(6), d1 = f(1) - f(6);              \
-        float s2 = f(2) + f(5), d2 = f(2) - f(5), s3 = f(3) + f(4), d3 = f(3) - f(4);              \
-        float outer = s0 + s3, inner = s1 + s2, slope = s0 - s3;                                   \
-        float bend = (s1 - s2 + slope) * 0.707106781f;                                             \
-        float o0 = d3 + d2, o1 = (d2 + d1) * 0.707106781f, o2 = d1 + d0;                           \
-        float turned = (o0 - o2) * 0.382683433f;                                                   \
-        float low = o0 * 0.541196100f + turned, high = o2 * 1.306562965f + turned;                 \
-        float near = d0 + o1, far = d0 - o1;                                                       \
+        Lanes s0 = f(0) + f(7), d0 = f(0) - f(7), s1 = f(1) + f(6), d1 = f(1) - f(6);              \
+        Lanes s2 = f(2) + f(5), d2 = f(2) - f(5), s3 = f(3) + f(4), d3 = f(3) - f(4);              \
+        Lanes outer = s0 + s3, inner = s1 + s2, slope = s0 - s3;                                   \
+        Lanes bend = (s1 - s2 + slope) * 0.707106781f;                                             \
+        Lanes o0 = d3 + d2, o1 = (d2 + d1) * 0.707106781f, o2 = d1 + d0;                           \
+        Lanes turned = (o0 - o2) * 0.382683433f;                                                   \
+        Lanes low = o0 * 0.541196100f + turned, high = o2 * 1.306562965f + turned;                 \
+        Lanes near = d0 + o1, far = d0 - o1;                                                       \
         to(0) = outer + inner, to(4) = outer - inner, to(2) = slope + bend, to(6) = slope - bend;  \
         to(5) = far + low, to(3) = far - low, to(1) = near + high, to(7) = near - high;            \
     } while (0)
 
-INLINE void forward(const uint8_t *rows, size_t stride, const float *restrict weights,
-                    int16_t *blocks) {
-    _Alignas(32) float lines[8][8][LANES], column[8][LANES];
+/* From 8 rows of 64 pixels to blocks of 64 quantized coefficients in zigzag order. */
+INLINE void forward(const uint8_t *rows, size_t stride, const float *weights, int16_t *blocks) {
+    Lanes lines[8][8], pixels[8], column[8];
     _Alignas(16) uint8_t bytes[8 * LANES];
     _Alignas(16) int16_t words[64 * LANES];
-    int i, k, y, x;
-#define PIXEL(x) (float)bytes[(x) * LANES + i]
-#define LINE(x) lines[y][x][i]
-#define FROM(y) lines[y][x][i]
-#define TO(y) column[y][i]
+    int k, y, x;
+#define PIXEL(x) pixels[x]
+#define LINE(x) lines[y][x]
+#define FROM(y) lines[y][x]
+#define TO(y) column[y]
     for (y = 0; y < 8; y++) {
         turn_8x8(rows + y * stride, bytes);
-        for (i = 0; i < LANES; i++) FORWARD(PIXEL, LINE);
+        for (x = 0; x < 8; x++) from_bytes(bytes + x * LANES, &pixels[x]);
+        FORWARD8(PIXEL, LINE);
+        lines[y][0] -= 8 * 128.0f; /* A.3.1: 128 is taken from each pixel */
     }
-    for (i = 0; i < LANES; i++) /* A.3.1: 128 is taken from each pixel */
-        for (y = 0; y < 8; y++) lines[y][0][i] -= 8 * 128.0f;
     for (x = 0; x < 8; x++) {
-        for (i = 0; i < LANES; i++) FORWARD(FROM, TO);
+        FORWARD8(FROM, TO);
         for (y = 0; y < 8; y++) {
             k = ZIGZAG[8 * y + x];
-            for (i = 0; i < LANES; i++) column[y][i] *= weights[k];
-            to_words(column[y], words + k * LANES);
+            column[y] *= weights[k];
+            to_words(&column[y], words + k * LANES);
         }
     }
     for (k = 0; k < 64; k += 8) turn_words(words + k * LANES, blocks + k);

@@ -21,6 +21,7 @@ from pathology.core.manifest import SlideRecord
 from pathology.slides import jpeg
 from pathology.slides.open import open_slide
 from pathology.slides.reader import Pixels, SlideReader, read_thumbnail
+from pathology.slides.resolution import Spacing, decide_spacing
 from pathology.tiling.config import GivenTiles, TilingConfig, TilingJob
 from pathology.tiling.judge import (
     Judged,
@@ -59,11 +60,12 @@ def tile_slide(
     if job.verify:
         _verify(record)
     with closing(open_slide(record)) as slide:
-        name = _fingerprint(record, config, job, given)
+        spacing = _spacing(slide, record, job)
+        name = _fingerprint(record, config, job, spacing, given)
         finished = _finished(job.store_path(record.slide_id), name)
         if finished is not None:
             return replace(finished, **_facts_of_rerun(record), seconds=_since(start))
-        survey = survey_slide(slide, record, config, job.assume_mpp, given)
+        survey = survey_slide(slide, record, config, spacing, given)
         outcome = replace(_outcome(record, survey, config), fingerprint=name)
         with publish(job.store_path(record.slide_id)) as scratch:
             return _fill(scratch, slide, survey, outcome, config, job, report, start)
@@ -75,7 +77,7 @@ def plan_slide(
     """What tile_slide would do: the plan, the number of tiles and an estimate of the bytes."""
     start = time.perf_counter()
     with closing(open_slide(record)) as slide:
-        survey = survey_slide(slide, record, config, job.assume_mpp, given)
+        survey = survey_slide(slide, record, config, _spacing(slide, record, job), given)
         size = 0 if job.coords_only else estimate_bytes(slide, survey, config)
     return replace(
         _outcome(record, survey, config),
@@ -219,15 +221,22 @@ def _finished(path: Path, name: str) -> SlideOutcome | None:
     return replace(outcome, reason=outcome.reason or "already complete")
 
 
+def _spacing(slide: SlideReader, record: SlideRecord, job: TilingJob) -> Spacing:
+    return decide_spacing(record.slide_id, record.mpp, slide.facts.spacings, job.assume_mpp)
+
+
 def _fingerprint(
-    record: SlideRecord, config: TilingConfig, job: TilingJob, given: GivenTiles | None
+    record: SlideRecord,
+    config: TilingConfig,
+    job: TilingJob,
+    spacing: Spacing,
+    given: GivenTiles | None,
 ) -> str:
     has_mask = record.mask_path is not None and record.mask_path.is_file()
     inputs = {
         "slide": content_digest(record.slide_path),
         "mask": content_digest(record.mask_path) if record.mask_path and has_mask else "",
-        "mpp": repr(record.mpp),
-        "assume_mpp": repr(job.assume_mpp),
+        "mpp": repr(spacing),
         "domain": record.domain,
         "coords_only": repr(job.coords_only),
     }

@@ -13,7 +13,7 @@ from pathology.core.geometry import TileSpec
 from pathology.core.manifest import SlideRecord
 from pathology.slides.plan import Pair, Plane, ReadPlan, plan_tiles
 from pathology.slides.reader import Pixels, SlideFacts, SlideReader, read_thumbnail
-from pathology.slides.resolution import Spacing, decide_spacing
+from pathology.slides.resolution import Spacing
 from pathology.tiling.config import GivenTiles, TilingConfig, TissueConfig
 from pathology.tiling.grid import Corners, tile_grid, tissue_fractions
 from pathology.tiling.masks import read_mask
@@ -86,14 +86,14 @@ def survey_slide(
     slide: SlideReader,
     record: SlideRecord,
     config: TilingConfig,
-    assume_mpp: float | None,
+    spacing: Spacing,
     given: GivenTiles | None = None,
 ) -> Survey:
-    """Decide resolution and plan, find the tissue, lay the grid. Raises SlideError.
+    """Decide on a plan, find the tissue, lay the grid. Raises SlideError.
 
-    given  tiles to take as they are, instead of a grid over the tissue
+    spacing  the slide's microns per pixel, from decide_spacing
+    given    tiles to take as they are, instead of a grid over the tissue
     """
-    spacing = decide_spacing(record.slide_id, record.mpp, slide.facts.spacings, assume_mpp)
     spec = config.tile if given is None else spec_of_given(config.tile, given, spacing.mpp)
     plan = plan_tiles(record.slide_id, slide.levels, slide.max_reduction, spacing.mpp, spec)
     l0_slide = slide.levels[0].size

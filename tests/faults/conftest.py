@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE))  # for pictures, corruption and faulty_work, which
 import pictures  # noqa: E402  its place was not known before
 
 TILE = ("tile", "--set", "tile.mpp=0.5", "--set", "tile.size_px=256")
+DENSE = ("--set", "tile.stride_px=128", "--set", "store.encoding=lossless")  # much more to do
 
 
 def command(*words: str | Path) -> list[str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, all_gone, family, same_tiles, wait_until
+from conftest import DENSE, Run, all_gone, family, same_tiles, wait_until, write_manifest
 from crossing import tiles_of
 
 from pathology.tiling.store import TileStore, open_tiles
 
-MOMENTS = np.random.default_rng(7).uniform(0.0, 0.5, (2, 2)).round(2)  # s, of the tiling itself
+MOMENTS = np.random.default_rng(7).uniform(0.2, 1.0, (2, 2)).round(2)  # s after work began
 
 
 def published(run: Run) -> dict[str, tuple[int, str]]:
@@ -29,6 +29,18 @@ def published(run: Run) -> dict[str, tuple[int, str]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def dense_run(
+    six_slides: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, TileStore]:
+    """The stores of six_slides, with more and larger tiles, as an undisturbed run makes them."""
+    folder = tmp_path_factory.mktemp("dense")
+    run = Run(write_manifest(folder / "manifest.csv", six_slides), folder / "run")
+    code, complaints = run.finish("--workers", "2", *DENSE)
+    assert code == 0, complaints
+    return run.stores()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("whole_group", "moment"),
@@ -36,14 +48,14 @@ def published(run: Run) -> dict[str, tuple[int, str]]:
 )
 def test_a_killed_run_goes_on_where_it_was(
     six_slides: dict[str, Path],
-    plain_run: dict[str, TileStore],
+    dense_run: dict[str, TileStore],
     new_run: Callable[..., Run],
     moment: float,
     whole_group: bool,
 ) -> None:
     run = new_run(six_slides)
-    process = run.start("--workers", "2")
-    wait_until((run.out / "process_list.csv").exists, 20, "the table of pending slides")
+    process = run.start("--workers", "2", *DENSE)
+    wait_until(lambda: bool(run.scratch()), 20, "a store in the making")
     time.sleep(moment)
     relatives = family(process)
     if whole_group:
@@ -53,9 +65,10 @@ def test_a_killed_run_goes_on_where_it_was(
     all_gone(relatives)
     assert len(run.rows()) == len(six_slides), "the table is whole at any time"
     done = run.stores()
-    assert all(same_tiles(store, plain_run[name]) for name, store in done.items())
+    assert len(done) < len(six_slides), "killed too late to tell"
+    assert all(same_tiles(store, dense_run[name]) for name, store in done.items())
     before = published(run)
-    code, complaints = run.finish("--workers", "2")
+    code, complaints = run.finish("--workers", "2", *DENSE)
     assert code == 0, complaints
     assert not run.scratch()
     after = published(run)
@@ -64,8 +77,8 @@ def test_a_killed_run_goes_on_where_it_was(
     assert {row["status"] for row in rows.values()} == {"done"}
     assert {n for n, row in rows.items() if row["reason"] == "already complete"} == set(before)
     stores = run.stores()
-    assert set(stores) == set(plain_run)
-    assert all(same_tiles(store, plain_run[name]) for name, store in stores.items())
+    assert set(stores) == set(dense_run)
+    assert all(same_tiles(store, dense_run[name]) for name, store in stores.items())
 
 
 def test_two_runs_into_one_folder_do_no_harm(

@@ -1,0 +1,274 @@
+"""The command line as scripts rely on it: forms, files, exit codes, one-line refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from typer.main import get_command
+
+from pathology.tiling.store import open_tiles
+from pipelines.cli import app
+from tests.conftest import tissue_pixels, write_pyramid
+
+NEEDED = {"slide_id", "status", "reason", "mpp", "mpp_source", "num_tiles", "seconds"}
+
+
+def pathology(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines", *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False
+    )
+
+
+def rows_of(run: Path) -> dict[str, dict[str, str]]:
+    with (run / "process_list.csv").open(newline="", encoding="utf-8") as stream:
+        return {row["slide_id"]: row for row in csv.DictReader(stream)}
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """A folder of two slides and a photograph that states no resolution."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for number in range(2):
+        write_pyramid(folder / f"s{number}.tif", tissue_pixels(1200, 1000, seed=number), mpp=0.5)
+    write_pyramid(folder / "unknown.tif", tissue_pixels(600, 600), mpp=None)
+    return folder
+
+
+def flags(name: str) -> set[str]:
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+def test_the_form_of_tile_is_kept() -> None:
+    assert flags("tile") == {
+        "manifest", "--out", "--config", "--set", "--coords", "--coords-only", "--workers",
+        "--scheduler", "--assume-mpp", "--dry-run", "--data-root", "--slide", "--limit", "--part",
+        "--timeout", "--verify", "--tcga",
+    }  # fmt: skip
+
+
+def test_the_commands_are_these() -> None:
+    assert set(get_command(app).commands) == {  # type: ignore[attr-defined]
+        "tile", "stain", "report", "run", "demo", "doctor", "init", "export", "data", "version",
+    }  # fmt: skip
+
+
+def test_a_run_accounts_for_every_slide(slides: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = pathology("tile", slides, "--out", run, "--set", "tile.size_px=128", "--workers", "2")
+    assert done.returncode == 1
+    rows = rows_of(run)
+    assert list(rows) == ["s0", "s1", "unknown"]
+    assert set(next(iter(rows.values()))) >= NEEDED
+    assert [rows[name]["status"] for name in rows] == ["done", "done", "failed"]
+    assert "--assume-mpp" in rows["unknown"]["reason"]
+    assert float(rows["s0"]["mpp"]) == 0.5
+    assert rows["s0"]["mpp_source"] == "tiff"
+    store = open_tiles(run / "tiles/s0.zarr")
+    assert len(store) == int(rows["s0"]["num_tiles"]) > 10
+    assert store.read([0]).shape == (1, 128, 128, 3)
+    assert sorted(path.name for path in (run / "tiles").iterdir()) == ["s0.zarr", "s1.zarr"]
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert record["outcomes"] == {"done": 2, "empty": 0, "failed": 1}
+    assert record["config"]["tile"]["size_px"] == 128
+    assert "unknown" in (run / "summary.md").read_text(encoding="utf-8")
+    assert (run / "overlays/s0.jpg").is_file()
+    assert (run / "masks/s0.geojson").is_file()
+
+
+def test_a_second_run_does_nothing_twice_and_mends_what_failed(
+    slides: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert pathology("tile", slides, "--out", run).returncode == 1
+    before = {path: path.stat().st_mtime_ns for path in (run / "tiles").iterdir()}
+    done = pathology("tile", slides, "--out", run, "--assume-mpp", "0.5")
+    assert done.returncode == 0
+    rows = rows_of(run)
+    assert rows["unknown"]["mpp_source"] == "assumed"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert rows["s0"]["reason"] == "already complete"
+
+
+def test_other_settings_make_other_tiles(slides: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pathology("tile", slides, "--out", run, "--slide", "s0")
+    first = rows_of(run)["s0"]
+    pathology("tile", slides, "--out", run, "--slide", "s0", "--set", "tile.mpp=1.0")
+    second = rows_of(run)["s0"]
+    assert first["fingerprint"] != second["fingerprint"]
+    assert float(second["achieved_mpp"]) == 1.0
+    assert rows_of(run)["s1"]["status"] == "pending"
+
+
+def test_parts_fill_one_run_and_the_whole_collects_them(slides: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for number in range(3):
+        pathology("tile", slides, "--out", run, "--part", f"{number}/3", "--assume-mpp", "0.5")
+    done = pathology("tile", slides, "--out", run, "--assume-mpp", "0.5", "--workers", "0")
+    assert done.returncode == 0
+    assert {row["reason"] for row in rows_of(run).values()} == {"already complete"}
+
+
+def test_a_dry_run_prints_plans_and_writes_nothing(slides: Path, tmp_path: Path) -> None:
+    done = pathology(
+        "tile", slides, "--out", tmp_path / "run", "--dry-run", "--set", "tile.mpp=0.7"
+    )
+    assert done.returncode == 1
+    plan = "0.5 um/px: read level 0, 358 px, scale to 256 px = 0.6992 um/px"
+    assert f"s0: {plan};" in done.stdout
+    assert "about" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_coordinates_only(slides: Path, tmp_path: Path) -> None:
+    whole, coords = tmp_path / "whole", tmp_path / "coords"
+    pathology("tile", slides, "--out", whole, "--slide", "s0")
+    pathology("tile", slides, "--out", coords, "--slide", "s0", "--coords-only")
+    a, b = open_tiles(whole / "tiles/s0.zarr"), open_tiles(coords / "tiles/s0.zarr")
+    assert np.array_equal(a.l0_xy, b.l0_xy)
+    assert not b.has_pixels
+    assert "pixels" not in zarr.open_group(coords / "tiles/s0.zarr", mode="r")
+
+
+def test_tiles_chosen_by_another_tool(slides: Path, tmp_path: Path) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    pathology("tile", slides, "--out", run, "--coords-only", "--set", "tile.size_px=128")
+    assert pathology("export", run, "--out", tmp_path / "h5", "--format", "trident").returncode == 0
+    words = ("--coords", tmp_path / "h5", "--slide", "s0", "--set", "quality.min_sharpness=0")
+    done = pathology("tile", slides, "--out", again, *words)
+    assert done.returncode == 0
+    a, b = open_tiles(run / "tiles/s0.zarr"), open_tiles(again / "tiles/s0.zarr")
+    assert np.array_equal(a.l0_xy, b.l0_xy)
+    assert b.size_px == 128
+    assert b.has_pixels
+
+
+def test_a_slide_without_coordinates_costs_itself(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    done = pathology("tile", slides, "--out", tmp_path / "run", "--coords", tmp_path / "none")
+    assert done.returncode == 1
+    assert "holds no coordinates of this slide" in rows_of(tmp_path / "run")["s0"]["reason"]
+
+
+def test_a_parquet_manifest_and_a_checksum(slides: Path, tmp_path: Path) -> None:
+    table = {"slide_id": ["a", "b"], "slide_path": ["s0.tif", "s1.tif"], "sha256": ["0" * 64, ""]}
+    pd.DataFrame(table).to_parquet(tmp_path / "m.parquet")
+    words = ("tile", tmp_path / "m.parquet", "--data-root", slides, "--coords-only")
+    assert pathology(*words, "--out", tmp_path / "lax").returncode == 0
+    assert pathology(*words, "--out", tmp_path / "strict", "--verify").returncode == 1
+    assert "SHA-256" in rows_of(tmp_path / "strict")["a"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tile", "none.csv", "--out", "run"], "ManifestError: none.csv: no such file"),
+        (["tile", ".", "--out", "run", "--set", "tile.mp=1"], "tile.mp: unknown key"),
+        (["tile", ".", "--out", "run", "--part", "4/4"], "expected K/N"),
+        (["tile", ".", "--out", "run", "--slide", "x"], "no slide x"),
+        (["report", "."], "no run here"),
+        (["run", "none.yaml"], "no such file"),
+        (["export", ".", "--out", "x", "--format", "gif"], "gif"),
+        (["init", "--stage", "sleep"], "no stage sleep"),
+        (["data", "fetch", "nothing", "--out", "x"], "unknown"),
+    ],
+)
+def test_a_refusal_is_one_line_and_exit_code_2(slides: Path, words: list[str], said: str) -> None:
+    done = pathology(*words, cwd=slides)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_underscores_are_accepted(slides: Path, tmp_path: Path) -> None:
+    done = pathology("tile", slides, "--out", tmp_path / "r", "--dry_run", "--assume_mpp", "0.5")
+    assert done.returncode == 0
+
+
+def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None:
+    assert pathology("init", tmp_path / "c").returncode == 0
+    assert {path.stem for path in (tmp_path / "c").iterdir()} == {"run", "stain", "tile"}
+    assert pathology("init", tmp_path / "c").returncode == 2
+    words = ("--config", tmp_path / "c/tile.yaml", "--limit", "1", "--dry-run")
+    assert pathology("tile", slides, "--out", tmp_path / "r", *words).returncode == 0
+
+
+def test_one_file_runs_everything(slides: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("manifest: slides\nout: out\nassume_mpp: 0.5\n", encoding="utf-8")
+    done = pathology("run", config)
+    assert done.returncode == 0, done.stderr
+    assert "Research use only" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert len(open_tiles(tmp_path / "out/stain/tiles/s0.zarr")) > 0
+    assert "already complete" in pathology("run", config).stderr
+
+
+def test_doctor_finds_what_is_needed() -> None:
+    done = pathology("doctor")
+    assert done.returncode == 0
+    for topic in ("OpenSlide library", "zarr", "memory", "GPU", "working folder", "extra dev"):
+        assert topic in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; sys.argv = ['pathology', '--help']\n"
+        "from pipelines.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'cv2', 'zarr', 'dask', 'pydantic', 'tifffile'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_microscope_images_need_no_tissue_search(
+    tmp_path: Path, make_slide: Callable[..., Path]
+) -> None:
+    path = make_slide("photo.png.tif", width=700, height=520, mpp=None)
+    table = f"slide_id,slide_path,mpp,domain\nphoto,{path},0.5,microscope\n"
+    (tmp_path / "m.csv").write_text(table, encoding="utf-8")
+    words = ("--set", "quality.max_white_fraction=1", "--set", "quality.min_sharpness=0")
+    done = pathology("tile", tmp_path / "m.csv", "--out", tmp_path / "r", *words)
+    assert done.returncode == 0
+    assert int(rows_of(tmp_path / "r")["photo"]["num_tiles"]) == 4
+
+
+@pytest.mark.real_data
+def test_the_real_slides_are_all_accounted_for(data_folder: Path, tmp_path: Path) -> None:
+    folder = data_folder / "slides"
+    names = sorted(path.name for path in folder.iterdir())
+    mpp = {name: "0.5" if name.endswith(".jpeg") else "" for name in names}
+    lines = [f"{name.replace('.', '_')},{folder / name},{mpp[name]}" for name in names]
+    tcga = "TCGA-CR-7395-01A-01-TS1.svs"
+    lines.append(f"tcga_with_mpp,{folder / tcga},0.5")
+    (tmp_path / "m.csv").write_text(
+        "\n".join(["slide_id,slide_path,mpp", *lines]), encoding="utf-8"
+    )
+    done = pathology("tile", tmp_path / "m.csv", "--out", tmp_path / "r")
+    rows = rows_of(tmp_path / "r")
+    assert done.returncode == 1
+    assert len(rows) == len(lines)
+    refused = rows.pop(tcga.replace(".", "_"))
+    assert "no usable microns per pixel" in refused["reason"]
+    assert "--assume-mpp" in refused["reason"]
+    microarray = rows.pop("tma_spots_jpeg")  # at this resolution its spots are specks of dust
+    assert microarray["status"] == "empty"
+    assert "enough tissue" in microarray["reason"]
+    assert {row["status"] for row in rows.values()} == {"done"}
+    assert int(rows["tcga_with_mpp"]["num_tiles"]) > 100
+    assert rows["CMU-1-Small-Region_svs"]["mpp_source"] == "slide"
