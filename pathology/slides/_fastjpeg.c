@@ -118,9 +118,10 @@ static Reason build_table(Table *table, int is_ac, const uint8_t *counts, const 
     for (length = 1; length <= 16; length++, code <<= 1) { /* C.2 */
         count = counts[length - 1];
         table->shift[length] = (int32_t)place - (int32_t)code;
-        if (code + count > 1u << length) return "a Huffman table has too many codes";
+        if (count && code + count >= 1u << length) return "a Huffman table has too many codes";
         for (i = 0; i < count; i++, code++, place++) {
             uint32_t symbol = table->symbols[place] = symbols[place];
+            if (!is_ac && symbol > 11) return "a Huffman table has a bad symbol";
             if (length > FAST) continue;
             for (fill = 0; fill < 1u << (FAST - length); fill++) {
                 uint64_t behind = (uint64_t)fill << (64 - FAST) << length;
@@ -353,7 +354,7 @@ typedef struct {
 
 typedef struct {
     uint64_t bits;
-    int32_t left;                   /* how many of them are valid */
+    uint32_t left;                  /* how many of them are valid, modulo 64 */
     const uint8_t *next, *end;
     int32_t prediction[3];
     uint8_t *buffer;
@@ -362,6 +363,26 @@ typedef struct {
     const uint8_t *rest;            /* of the stream, where the bytes in the buffer end */
     uint32_t until_restart, num_restarts;
 } Scan;
+
+/* Bits are collected at the upper end of a word and leave it in whole bytes. */
+typedef struct {
+    uint64_t bits;
+    uint32_t used;
+    uint8_t *next;
+} Writer;
+
+/* What is compiled twice: for every processor and for those with AVX2 and BMI2. Both give the same
+ * bytes, because neither fuses or reorders additions. */
+typedef struct {
+    Reason (*read_one)(Scan *, const Place *, const Place *);
+    Reason (*read_two)(Scan *, Scan *, const Place *, const Place *);
+    int (*half_group)(const int16_t *group, const float *weights, uint8_t *rows, size_t stride);
+    int (*whole_group)(const int16_t *group, const float *weights, uint8_t *rows, size_t stride);
+    void (*forward_group)(const uint8_t *rows, size_t stride, const float *weights, int16_t *blocks);
+    void (*put_blocks)(Writer *, int16_t (*blocks)[64 * LANES], uint32_t lanes, int32_t *);
+} Kernels;
+
+static const Kernels *kernels; /* chosen when the module is loaded */
 
 INLINE uint64_t eight_bytes(const uint8_t *at) {
     return (uint64_t)at[0] << 56 | (uint64_t)at[1] << 48 | (uint64_t)at[2] << 40 |
@@ -374,7 +395,7 @@ INLINE uint64_t eight_bytes(const uint8_t *at) {
 
 #define OPEN(s, blocks)                                                                            \
     uint64_t s##_bits = s->bits;                                                                   \
-    int32_t s##_left = s->left;                                                                    \
+    uint32_t s##_left = s->left;                                                                   \
     const uint8_t *s##_next = s->next;                                                             \
     const Place *s##_place = blocks;                                                               \
     const Table *s##_table = NULL;                                                                 \
@@ -386,12 +407,13 @@ INLINE uint64_t eight_bytes(const uint8_t *at) {
 
 #define REFILL(s)                                                                                  \
     do {                                                                                           \
+        s##_left &= 63;                                                                            \
         s##_bits |= eight_bytes(s##_next) >> s##_left;                                             \
         s##_next += (63 - s##_left) >> 3;                                                          \
         s##_left |= 56;                                                                            \
     } while (0)
 
-#define CONSUME(s) (s##_bits <<= s##_entry & 63, s##_left -= (int32_t)(s##_entry & 63))
+#define CONSUME(s) (s##_bits <<= s##_entry & 63, s##_left -= s##_entry)
 
 /* One coefficient, stored before it is known whether it was one. */
 #define STEP(s, end_of_block)                                                                      \
@@ -455,7 +477,7 @@ INLINE uint64_t eight_bytes(const uint8_t *at) {
         FINISH(s, blocks_end, when_done);                                                          \
     }
 
-static Reason read_one(Scan *a, const Place *places, const Place *places_end) {
+INLINE Reason read_one(Scan *a, const Place *places, const Place *places_end) {
     OPEN(a, places);
     BEGIN(a);
     ALONE(a, places_end, end_of_block, done)
@@ -464,7 +486,7 @@ done:
     return NULL;
 }
 
-static Reason read_two(Scan *a, Scan *b, const Place *places, const Place *places_end) {
+INLINE Reason read_two(Scan *a, Scan *b, const Place *places, const Place *places_end) {
     OPEN(a, places);
     OPEN(b, places);
     BEGIN(a);
@@ -515,7 +537,7 @@ static Reason begin_interval(Scan *scan) {
 
 /* All bits of the interval but those that fill its last byte must have been read. */
 static Reason end_interval(const Scan *scan) {
-    ptrdiff_t remaining = (scan->end - scan->next) * 8 + scan->left;
+    ptrdiff_t remaining = (scan->end - scan->next) * 8 + (ptrdiff_t)(scan->left & 63);
     if (remaining < 0) return "the scan is too short";
     if (remaining > 7) return "the scan has more data than pixels";
     return NULL;
@@ -533,7 +555,8 @@ static Reason restart(Scan *scan) {
 static Reason read_mcus(Scan *scan, const Place *places, uint32_t per_mcu, uint32_t number) {
     while (number) {
         uint32_t some = number < scan->until_restart ? number : scan->until_restart;
-        Reason why = some ? read_one(scan, places, places + per_mcu * some) : restart(scan);
+        Reason why = some ? kernels->read_one(scan, places, places + per_mcu * some)
+                          : restart(scan);
         if (why) return why;
         places += per_mcu * some;
         number -= some;
@@ -681,8 +704,7 @@ INLINE uint64_t nonzero(const int16_t *block) {
 
 /* ------------------------------------------------------------------------------------------------
  * Transforms (A.3.3), each of eight blocks. Constant factors are not applied in them but belong to
- * the weights, which also quantize. Written once and compiled twice: for every processor and for
- * those with AVX2; both give the same bits, because neither fuses or reorders additions. */
+ * the weights, which also quantize. */
 
 INLINE Lanes *dequantize(const int16_t *group, const float *weights, int row, int column,
                          Lanes *to) {
@@ -693,6 +715,15 @@ INLINE Lanes *dequantize(const int16_t *group, const float *weights, int row, in
 }
 
 #define DEQUANTIZED(row, column) (*dequantize(group, weights, row, column, &(Lanes){0}))
+
+/* Whether no block is beyond what pixels give. Sums of squares between the two passes of a transform
+ * stay below a quarter of the limit; libjpeg's integers overflow, and so its pixels differ from
+ * these, where a single value reaches its root. */
+INLINE int is_moderate(const Lanes *energy) {
+    int i, is_so = 1;
+    for (i = 0; i < LANES; i++) is_so &= (*energy)[i] < 1024.0f * 1024.0f;
+    return is_so;
+}
 
 /* The 4-point inverse transform without its constants cos(pi/8) and cos(pi/4). */
 #define INVERSE4(f0, f1, f2, f3, to)                                                               \
@@ -706,8 +737,8 @@ INLINE Lanes *dequantize(const int16_t *group, const float *weights, int row, in
 /* Half scale: the mean of each two neighbors of an 8-point inverse transform is a 4-point one, in
  * which coefficient 8 - k is folded on k with cos((8 - k) pi/16) against cos(k pi/16), and 4 drops
  * out. That is the mean of 2x2 pixels, and what libjpeg gives. rows: 4 of 32 pixels. */
-INLINE void half_block(const int16_t *group, const float *weights, uint8_t *rows, size_t stride) {
-    Lanes columns[4][4], pixels[4];
+INLINE int half_group(const int16_t *group, const float *weights, uint8_t *rows, size_t stride) {
+    Lanes columns[4][4], pixels[4], energy = {0};
     _Alignas(16) uint8_t bytes[4 * LANES];
     int y, x;
 #define TO(y) columns[y][x]
@@ -715,7 +746,7 @@ INLINE void half_block(const int16_t *group, const float *weights, uint8_t *rows
 #define FOLDED(row) (DEQUANTIZED(row, x) + DEQUANTIZED(row, 8 - x))
     x = 0;
     {
-        Lanes f0 = DEQUANTIZED(0, 0) + 128.0f, f1 = DEQUANTIZED(1, 0) + DEQUANTIZED(7, 0);
+        Lanes f0 = DEQUANTIZED(0, 0), f1 = DEQUANTIZED(1, 0) + DEQUANTIZED(7, 0);
         Lanes f2 = DEQUANTIZED(2, 0) + DEQUANTIZED(6, 0);
         Lanes f3 = DEQUANTIZED(3, 0) + DEQUANTIZED(5, 0);
         INVERSE4(f0, f1, f2, f3, TO);
@@ -727,10 +758,13 @@ INLINE void half_block(const int16_t *group, const float *weights, uint8_t *rows
         INVERSE4(f0, f1, f2, f3, TO);
     }
     for (y = 0; y < 4; y++) {
+        for (x = 0; x < 4; x++) energy += columns[y][x] * columns[y][x];
+        columns[y][0] += 128.0f; /* A.3.1 */
         INVERSE4(columns[y][0], columns[y][1], columns[y][2], columns[y][3], PIXEL);
         for (x = 0; x < 4; x++) to_bytes(&pixels[x], bytes + x * LANES);
         turn_4x8(bytes, rows + y * stride);
     }
+    return is_moderate(&energy);
 #undef TO
 #undef PIXEL
 #undef FOLDED
@@ -754,8 +788,8 @@ INLINE void half_block(const int16_t *group, const float *weights, uint8_t *rows
     } while (0)
 
 /* rows: 8 of 64 pixels */
-INLINE void whole_block(const int16_t *group, const float *weights, uint8_t *rows, size_t stride) {
-    Lanes columns[8][8], coefficients[8], pixels[8];
+INLINE int whole_group(const int16_t *group, const float *weights, uint8_t *rows, size_t stride) {
+    Lanes columns[8][8], coefficients[8], pixels[8], energy = {0};
     _Alignas(16) uint8_t bytes[8 * LANES];
     int y, x;
 #define FROM(y) coefficients[y]
@@ -764,14 +798,16 @@ INLINE void whole_block(const int16_t *group, const float *weights, uint8_t *row
 #define COLUMN(x) columns[y][x]
     for (x = 0; x < 8; x++) {
         for (y = 0; y < 8; y++) coefficients[y] = DEQUANTIZED(y, x);
-        if (x == 0) coefficients[0] += 128.0f;
         INVERSE8(FROM, TO);
     }
     for (y = 0; y < 8; y++) {
+        for (x = 0; x < 8; x++) energy += columns[y][x] * columns[y][x];
+        columns[y][0] += 128.0f;
         INVERSE8(COLUMN, PIXEL);
         for (x = 0; x < 8; x++) to_bytes(&pixels[x], bytes + x * LANES);
         turn_8x8(bytes, rows + y * stride);
     }
+    return is_moderate(&energy);
 #undef FROM
 #undef TO
 #undef PIXEL
@@ -794,7 +830,8 @@ INLINE void whole_block(const int16_t *group, const float *weights, uint8_t *row
     } while (0)
 
 /* From 8 rows of 64 pixels to blocks of 64 quantized coefficients in zigzag order. */
-INLINE void forward(const uint8_t *rows, size_t stride, const float *weights, int16_t *blocks) {
+INLINE void forward_group(const uint8_t *rows, size_t stride, const float *weights,
+                          int16_t *blocks) {
     Lanes lines[8][8], pixels[8], column[8];
     _Alignas(16) uint8_t bytes[8 * LANES];
     _Alignas(16) int16_t words[64 * LANES];
@@ -824,47 +861,13 @@ INLINE void forward(const uint8_t *rows, size_t stride, const float *weights, in
 #undef TO
 }
 
-typedef void Inverse(const int16_t *, const float *, uint8_t *, size_t);
-typedef void Forward(const uint8_t *, size_t, const float *, int16_t *);
-
-#define TRANSFORMS(suffix, target)                                                                 \
-    target static void half_block##suffix(const int16_t *group, const float *weights,              \
-                                          uint8_t *rows, size_t stride) {                          \
-        half_block(group, weights, rows, stride);                                                  \
-    }                                                                                              \
-    target static void whole_block##suffix(const int16_t *group, const float *weights,             \
-                                           uint8_t *rows, size_t stride) {                         \
-        whole_block(group, weights, rows, stride);                                                 \
-    }                                                                                              \
-    target static void forward##suffix(const uint8_t *rows, size_t stride, const float *weights,   \
-                                       int16_t *blocks) {                                          \
-        forward(rows, stride, weights, blocks);                                                    \
-    }
-
-TRANSFORMS(_anywhere, )
-static Inverse *half_transform = half_block_anywhere, *whole_transform = whole_block_anywhere;
-static Forward *forward_transform = forward_anywhere;
-
-#if defined(__x86_64__)
-TRANSFORMS(_avx2, __attribute__((target("avx2"))))
-static void choose_transforms(void) {
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2")) return;
-    half_transform = half_block_avx2;
-    whole_transform = whole_block_avx2;
-    forward_transform = forward_avx2;
-}
-#else
-static void choose_transforms(void) {}
-#endif
-
 /* cos(k pi/16); the k-th factor of the 1988 paper's transform is sqrt(2) times that, 1 for k = 0 */
 static const double COSINE[8] = {1.0,         0.980785280, 0.923879533, 0.831469612,
                                  0.707106781, 0.555570233, 0.382683432, 0.195090322};
 
 static double paper_factor(int k) { return k ? COSINE[k] * 1.414213562373 : 1.0; }
 
-/* The factor of coefficient k where half_block folds it. */
+/* The factor of coefficient k where half_group folds it. */
 static double half_factor(int k) {
     static const double shared[4] = {0.707106781187, 0.923879532511, 0.707106781187, 0.923879532511};
     int folded = k > 4 ? 8 - k : k;
@@ -911,31 +914,31 @@ static uint32_t lay_out(const Header *header, Place *places) {
     return across * down + 2;
 }
 
-/* One group's pixels; lanes: how many of its blocks there are. */
-static void put_group(const int16_t *group, const float *weights, uint32_t edge, uint32_t lanes,
+/* One group's pixels; lanes: how many of its blocks there are. False where they are out of range. */
+static int put_group(const int16_t *group, const float *weights, uint32_t edge, uint32_t lanes,
                       uint8_t *rows, size_t stride) {
-    Inverse *transform = edge == 4 ? half_transform : whole_transform;
-    uint8_t bytes[8 * 64];
+    uint8_t bytes[8 * 64], *to = lanes < LANES ? bytes : rows;
+    size_t to_stride = lanes < LANES ? 64 : stride;
     uint32_t y;
-    if (lanes >= LANES) {
-        transform(group, weights, rows, stride);
-        return;
-    }
-    transform(group, weights, bytes, 64);
-    for (y = 0; y < edge; y++) memcpy(rows + y * stride, bytes + 64 * y, edge * lanes);
+    int is_good = edge == 4 ? kernels->half_group(group, weights, to, to_stride)
+                            : kernels->whole_group(group, weights, to, to_stride);
+    for (y = 0; y < edge && to == bytes; y++)
+        memcpy(rows + y * stride, bytes + 64 * y, edge * lanes);
+    return is_good;
 }
 
 /* A chunk's pixels; column, row: of its first MCU. */
-static void put_chunk(const int16_t *groups, const Header *header, const Target *target,
+static Reason put_chunk(const int16_t *groups, const Header *header, const Target *target,
                       uint32_t column, uint32_t row, uint32_t number) {
     uint32_t across = header->across, down = header->down, x, y, i;
+    int is_good = 1;
     for (y = 0; y < down; y++)
         for (x = 0; x < across; x++) {
             size_t left = 4 * (column * across + x * LANES), top = 4 * (row * down + y);
             if (number * across <= x * LANES) continue;
-            put_group(groups + (y * across + x) * GROUP, target->weights[0], 4,
-                      number * across - x * LANES, target->pixels[0] + top * target->stride + left,
-                      target->stride);
+            is_good &= put_group(groups + (y * across + x) * GROUP, target->weights[0], 4,
+                                 number * across - x * LANES,
+                                 target->pixels[0] + top * target->stride + left, target->stride);
         }
     for (i = 1; i < 3; i++) {
         const int16_t *group = groups + (across * down + i - 1) * GROUP;
@@ -946,9 +949,10 @@ static void put_chunk(const int16_t *groups, const Header *header, const Target 
             stride = header->width / 4;
             pixels = target->narrow + (i - 1) * stride * (header->height / 2);
         }
-        put_group(group, target->weights[i], edge, number,
-                  pixels + (size_t)edge * (row * stride + column), stride);
+        is_good &= put_group(group, target->weights[i], edge, number,
+                             pixels + (size_t)edge * (row * stride + column), stride);
     }
+    return is_good ? NULL : "coefficients are out of range";
 }
 
 /* Twice the width, between neighbors 3 to 1, rounded down and up in turns, as libjpeg does it. */
@@ -970,10 +974,11 @@ static void widen_chroma(const Header *header, const Target *target) {
                   target->pixels[i + 1] + y * target->stride);
 }
 
-/* Empty the groups that are about to be read; what lies behind their 64 coefficients stays. */
-static void clear_groups(int16_t *groups, uint32_t number) {
+/* Empty the groups that are about to be read; what lies behind their 64 coefficients stays.
+ * bytes: of these; a variable, for compilers turn a constant into slow code here. */
+static __attribute__((noinline)) void clear_groups(int16_t *groups, uint32_t number, size_t bytes) {
     uint32_t i;
-    for (i = 0; i < number; i++) memset(groups + i * GROUP, 0, END * sizeof *groups);
+    for (i = 0; i < number; i++) memset(groups + i * GROUP, 0, bytes);
 }
 
 /* Decode one or two streams of one shape. */
@@ -983,6 +988,7 @@ static Reason decode(Scan *scans, const Target *targets, int number) {
     uint32_t height = header->height / 8 / header->down, row, column;
     Place places[MAX_PLACES];
     uint32_t per_mcu = lay_out(header, places);
+    size_t group_bytes = END * sizeof *scans[0].groups;
     int in_turns = number == 2 && !scans[0].header->restart && !scans[1].header->restart, i;
     Reason why = NULL;
     for (i = 0; i < number && !why; i++) why = begin_interval(&scans[i]);
@@ -990,13 +996,14 @@ static Reason decode(Scan *scans, const Target *targets, int number) {
     for (row = 0; row < height; row++)
         for (column = 0; column < width; column += CHUNK) {
             uint32_t some = width - column < CHUNK ? width - column : CHUNK;
-            for (i = 0; i < number; i++) clear_groups(scans[i].groups, per_mcu);
-            if (in_turns) why = read_two(&scans[0], &scans[1], places, places + per_mcu * some);
+            for (i = 0; i < number; i++) clear_groups(scans[i].groups, per_mcu, group_bytes);
+            if (in_turns)
+                why = kernels->read_two(&scans[0], &scans[1], places, places + per_mcu * some);
             for (i = 0; i < number && !in_turns && !why; i++)
                 why = read_mcus(&scans[i], places, per_mcu, some);
+            for (i = 0; i < number && !why; i++)
+                why = put_chunk(scans[i].groups, scans[i].header, &targets[i], column, row, some);
             if (why) return why;
-            for (i = 0; i < number; i++)
-                put_chunk(scans[i].groups, scans[i].header, &targets[i], column, row, some);
         }
     for (i = 0; i < number && !why; i++) {
         why = end_interval(&scans[i]);
@@ -1085,49 +1092,116 @@ static void fill_codes(void) {
     }
 }
 
-/* Bits are collected at the upper end of a word and leave it in whole bytes. */
-typedef struct {
-    uint64_t bits;
-    uint32_t used;
-    uint8_t *next;
-} Writer;
-
 INLINE void put_eight(uint8_t *to, uint64_t bits) {
     int i;
     for (i = 0; i < 8; i++) to[i] = (uint8_t)(bits >> (56 - 8 * i));
 }
 
-/* A code of at most 27 bits. */
+/* A code of at most 27 bits; after two of them flush must follow. */
 INLINE void put_code(Writer *writer, uint32_t code) {
-    uint32_t length = code & 31;
-    writer->used += length;
+    writer->used += code & 31;
     writer->bits |= (uint64_t)(code >> 5) << (64 - writer->used);
+}
+
+INLINE void flush(Writer *writer) {
     put_eight(writer->next, writer->bits);
     writer->next += writer->used >> 3;
     writer->bits <<= writer->used & 56;
     writer->used &= 7;
 }
 
+/* The first value left in a block's mask, with the run of zeros before it. */
+INLINE void put_value(Writer *writer, const int16_t *block, uint64_t *mask, uint32_t *before,
+                      int chroma) {
+    uint32_t k = (uint32_t)__builtin_ctzll(*mask), run = k - *before - 1;
+    int32_t value = block[k];
+    *before = k;
+    *mask &= *mask - 1;
+    for (; UNLIKELY(run > 15); run -= 16) {
+        flush(writer);
+        put_code(writer, ac_codes[chroma][0xF0]);
+        flush(writer);
+    }
+    if (UNLIKELY((uint32_t)(value + SMALL) >= 2 * SMALL)) {
+        uint32_t size = size_of(value);
+        put_code(writer, with_value(ac_codes[chroma][run << 4 | size], value, size));
+    } else {
+        put_code(writer, small_codes[chroma][run][value + SMALL]);
+    }
+}
+
 /* F.1.2: one block, its DC coefficient as the difference from the one before. */
-INLINE Writer put_block(Writer writer, const int16_t *block, int32_t difference, int chroma) {
+INLINE void put_block(Writer *writer, const int16_t *block, int32_t difference, int chroma) {
     uint64_t mask = nonzero(block) & ~(uint64_t)1;
     uint32_t size = size_of(difference), before = 0;
-    put_code(&writer, with_value(dc_codes[chroma][size], difference, size));
+    put_code(writer, with_value(dc_codes[chroma][size], difference, size));
+    flush(writer);
     while (mask) {
-        uint32_t k = (uint32_t)__builtin_ctzll(mask), run = k - before - 1;
-        int32_t value = block[k];
-        before = k;
-        mask &= mask - 1;
-        for (; UNLIKELY(run > 15); run -= 16) put_code(&writer, ac_codes[chroma][0xF0]);
-        if (UNLIKELY((uint32_t)(value + SMALL) >= 2 * SMALL)) {
-            size = size_of(value);
-            put_code(&writer, with_value(ac_codes[chroma][run << 4 | size], value, size));
-        } else {
-            put_code(&writer, small_codes[chroma][run][value + SMALL]);
-        }
+        put_value(writer, block, &mask, &before, chroma);
+        if (!mask) break;
+        put_value(writer, block, &mask, &before, chroma);
+        flush(writer);
     }
-    if (before < 63) put_code(&writer, ac_codes[chroma][0]);
-    return writer;
+    if (before < 63) put_code(writer, ac_codes[chroma][0]);
+    flush(writer);
+}
+
+/* A.2.3: blocks of the three components in turns. */
+INLINE void put_blocks(Writer *writer, int16_t (*blocks)[64 * LANES], uint32_t lanes,
+                       int32_t *prediction) {
+    Writer local = *writer;
+    uint32_t lane, i;
+    for (lane = 0; lane < lanes; lane++)
+        for (i = 0; i < 3; i++) {
+            const int16_t *block = blocks[i] + 64 * lane;
+            put_block(&local, block, block[0] - prediction[i], i > 0);
+            prediction[i] = block[0];
+        }
+    *writer = local;
+}
+
+#define COMPILE(suffix, target)                                                                    \
+    target static Reason read_one##suffix(Scan *a, const Place *places, const Place *end) {        \
+        return read_one(a, places, end);                                                           \
+    }                                                                                              \
+    target static Reason read_two##suffix(Scan *a, Scan *b, const Place *places,                   \
+                                          const Place *end) {                                      \
+        return read_two(a, b, places, end);                                                        \
+    }                                                                                              \
+    target static int half_group##suffix(const int16_t *group, const float *weights,              \
+                                          uint8_t *rows, size_t stride) {                          \
+        return half_group(group, weights, rows, stride);                                                  \
+    }                                                                                              \
+    target static int whole_group##suffix(const int16_t *group, const float *weights,             \
+                                           uint8_t *rows, size_t stride) {                         \
+        return whole_group(group, weights, rows, stride);                                                 \
+    }                                                                                              \
+    target static void forward_group##suffix(const uint8_t *rows, size_t stride,                   \
+                                             const float *weights, int16_t *blocks) {              \
+        forward_group(rows, stride, weights, blocks);                                              \
+    }                                                                                              \
+    target static void put_blocks##suffix(Writer *writer, int16_t (*blocks)[64 * LANES],     \
+                                          uint32_t lanes, int32_t *prediction) {                   \
+        put_blocks(writer, blocks, lanes, prediction);                                             \
+    }                                                                                              \
+    static const Kernels kernels##suffix = {                                                       \
+        read_one##suffix,    read_two##suffix,      half_group##suffix,                            \
+        whole_group##suffix, forward_group##suffix, put_blocks##suffix};
+
+COMPILE(_anywhere, )
+#if defined(__x86_64__) && !defined(FASTJPEG_BASELINE) /* which a test may define */
+#define HAS_AVX2
+COMPILE(_avx2, __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))))
+#endif
+
+static void choose_kernels(void) {
+    kernels = &kernels_anywhere;
+#if defined(HAS_AVX2)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt"))
+        kernels = &kernels_avx2;
+#endif
 }
 
 /* Append bytes, a zero behind each 0xFF (B.1.1.5). There must be room for 16 more than twice. */
@@ -1230,14 +1304,9 @@ static Reason encode(Workspace *work, const uint8_t *planes, uint32_t width, uin
                     rows = partial;
                     stride = 64;
                 }
-                forward_transform(rows, stride, weights[i > 0], blocks[i]);
+                kernels->forward_group(rows, stride, weights[i > 0], blocks[i]);
             }
-            for (lane = 0; lane < lanes; lane++)
-                for (i = 0; i < 3; i++) {
-                    const int16_t *block = blocks[i] + 64 * lane;
-                    writer = put_block(writer, block, block[0] - prediction[i], i > 0);
-                    prediction[i] = block[0];
-                }
+            kernels->put_blocks(&writer, blocks, lanes, prediction);
         }
         if (y + 8 == height && writer.used) { /* F.1.2.3: the last byte is filled with ones */
             *writer.next++ = (uint8_t)(writer.bits >> 56 | 0xFF >> writer.used);
@@ -1411,7 +1480,7 @@ static struct PyModuleDef definition = {
     NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__fastjpeg(void) {
-    choose_transforms();
+    choose_kernels();
     fill_codes();
     return PyModule_Create(&definition);
 }

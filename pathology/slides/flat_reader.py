@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan
-from pathology.slides.reader import Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.reader import Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
 from pathology.slides.resolution import Spacing
 from pathology.slides.tiff_checks import MAX_FLAT_PIXELS
 from pathology.slides.tiff_reader import FOREIGN, read_flat_tiff
@@ -76,6 +76,12 @@ class FlatReader:
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """None: a flat image has no stored tiles."""
+        return None
+
+    def iter_halved(
+        self, l0_xy: NDArray[np.int64], plan: ReadPlan, quality: int
+    ) -> Iterator[Halved | None] | None:
+        """None, for the same reason."""
         return None
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pathology.core.errors import UnreadableSlide
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
-from pathology.slides.reader import STRIP_PX, Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.reader import STRIP_PX, Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
 from pathology.slides.resolution import Spacing
 
 MAX_REDUCTION = 64
@@ -60,6 +60,12 @@ class OpenSlideReader:
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """None: OpenSlide does not give stored streams."""
+        return None
+
+    def iter_halved(
+        self, l0_xy: NDArray[np.int64], plan: ReadPlan, quality: int
+    ) -> Iterator[Halved | None] | None:
+        """None, for the same reason."""
         return None
 
     def _read_piece(self, plane: Plane, x: int, y: int, width: int, height: int) -> Pixels:

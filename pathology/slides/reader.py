@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -35,6 +35,13 @@ class SlideFacts:
     properties: dict[str, str] = field(default_factory=dict)
 
 
+class Halved(NamedTuple):
+    """A tile as a JPEG stream, with its Y, Cb and Cr planes (3, H, W), valid until the next."""
+
+    stream: bytes
+    planes: NDArray[np.uint8]
+
+
 class SlideReader(Protocol):
     """An open slide. Positions are level-0 pixels unless a plane is named; (x, y) throughout."""
 
@@ -57,6 +64,16 @@ class SlideReader(Protocol):
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """The tiles' own JPEG streams where the file's tiles are exactly these, else None."""
+        ...
+
+    def iter_halved(
+        self, l0_xy: NDArray[np.int64], plan: ReadPlan, quality: int
+    ) -> Iterator[Halved | None] | None:
+        """Tiles at half the stored size, straight from stored JPEG to JPEG of a quality, 4:4:4.
+
+        None where the plan or the file is not of that kind; a None among the tiles stands for one
+        that must be read as usual.
+        """
         ...
 
     def close(self) -> None: ...

@@ -9,7 +9,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,17 @@ from numpy.typing import NDArray
 from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
-from pathology.slides.reader import Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.reader import Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
 from pathology.slides.tiff_checks import (
     JPEG,
-    RGB,
     colors_of,
     is_readable,
     require_flat,
-    require_tiles,
     require_whole,
     shows_the_same,
 )
 from pathology.slides.tiff_facts import facts_of_page
+from pathology.slides.tiff_page import Page, places_in
 
 GLASS = 255  # what a tile that was never written shows
 CONVERT = "Check the copy of the file, or convert it to a tiled pyramidal TIFF"
@@ -57,7 +55,7 @@ class TiffReader:
                 _require_whole(tiff)
                 pages = _pyramid(tiff)
                 is_sparse = facts is not None and facts.vendor == "aperio"
-                self._pages = [_Page.of(page, is_sparse) for page in pages]
+                self._pages = [Page.of(page, is_sparse) for page in pages]
                 self.facts = facts or _facts(tiff, pages[0])
         except FOREIGN as error:
             raise UnreadableSlide(
@@ -113,6 +111,31 @@ class TiffReader:
             streams.append(jpeg.whole_stream(data, page.tables, page.is_rgb))
         return streams
 
+    def iter_halved(
+        self, l0_xy: NDArray[np.int64], plan: ReadPlan, quality: int
+    ) -> Iterator[Halved | None] | None:
+        """Tiles whose edges lie on stored edges, at half the stored size; see SlideReader."""
+        page, plane_xy = self._pages[plan.plane.level], to_plane(l0_xy, plan.plane)
+        is_half = plan.plane.reduction == 2 and not plan.is_resampled
+        if not (jpeg.CAN_HALVE and is_half and page.is_jpeg) or self._overlap(plane_xy, plan):
+            return None
+        return self._halve(plane_xy, plan, quality)
+
+    def _halve(
+        self, plane_xy: NDArray[np.int64], plan: ReadPlan, quality: int
+    ) -> Iterator[Halved | None]:
+        page, edge = self._pages[plan.plane.level], plan.size_px
+        tile_w, tile_h = page.tile[0] // 2, page.tile[1] // 2
+        planes = np.empty((3, edge, edge), np.uint8)
+        for x, y in plane_xy.tolist():
+            places = places_in(x, y, edge, edge, tile_w, tile_h, page.grid)
+            stored = [self._fetch(page, column, row) for column, row in places]
+            stream = None
+            if all(stored):
+                whole = [jpeg.whole_stream(data, page.tables, page.is_rgb) for data in stored]
+                stream = jpeg.halve(whole, edge // tile_w, quality, planes)
+            yield None if stream is None else Halved(stream, planes)
+
     def _fill(
         self, canvas: Pixels, plane: Plane, xy: Pair, segments: Segments | None = None
     ) -> None:
@@ -130,7 +153,7 @@ class TiffReader:
         if x0 < 0 or y0 < 0 or x0 + width > plane.size[0] or y0 + height > plane.size[1]:
             canvas[:] = GLASS
         buffer = np.empty((tile_h, tile_w, 3), np.uint8) if segments is None else None
-        for column, row in _places(x0, y0, width, height, tile_w, tile_h, page.grid):
+        for column, row in places_in(x0, y0, width, height, tile_w, tile_h, page.grid):
             if segments is None:
                 segment = self._decode(page, column, row, plane, buffer)
             elif (column, row) in segments:
@@ -145,7 +168,7 @@ class TiffReader:
             ]
 
     def _decode(
-        self, page: _Page, column: int, row: int, plane: Plane, buffer: Pixels | None = None
+        self, page: Page, column: int, row: int, plane: Plane, buffer: Pixels | None = None
     ) -> Pixels:
         """One stored tile at the plane's reduction, in the buffer where it fits there."""
         data = self._fetch(page, column, row)
@@ -172,7 +195,7 @@ class TiffReader:
                 "Copy the file again from the scanner; its other tiles may be fine",
             ) from error
 
-    def _fetch(self, page: _Page, column: int, row: int) -> bytes:
+    def _fetch(self, page: Page, column: int, row: int) -> bytes:
         index = row * page.grid[0] + column
         count = int(page.counts[index])
         data = os.pread(self._file, count, int(page.offsets[index]))
@@ -183,39 +206,6 @@ class TiffReader:
                 "The copy is incomplete: copy the file again from the scanner",
             )
         return data
-
-
-@dataclass(frozen=True)
-class _Page:
-    """One level of the file: where its tiles lie and how they are coded."""
-
-    size: Pair
-    tile: Pair
-    grid: Pair
-    offsets: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    is_jpeg: bool
-    is_rgb: bool
-    tables: bytes | None
-    decoder: Any
-
-    @classmethod
-    def of(cls, page: tifffile.TiffPage, is_sparse: bool) -> _Page:
-        size, tile = (page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)
-        grid = (-(-size[0] // tile[0]), -(-size[1] // tile[1]))
-        offsets = np.asarray(page.dataoffsets, np.int64)
-        counts = np.asarray(page.databytecounts, np.int64)
-        require_tiles(tile, grid[0] * grid[1], offsets, counts, is_sparse=is_sparse)
-        is_jpeg = page.compression == JPEG
-        decoder = None if is_jpeg else page.decode
-        is_rgb = page.photometric == RGB
-        return cls(size, tile, grid, offsets, counts, is_jpeg, is_rgb, page.jpegtables, decoder)
-
-    @property
-    def max_reduction(self) -> int:
-        """The largest power of two that divides a tile's edges."""
-        edges = self.tile[0] | self.tile[1]
-        return edges & -edges
 
 
 def is_tiled_rgb(path: Path) -> bool:
@@ -242,7 +232,7 @@ def require_whole_tiff(slide_id: str, path: Path) -> None:
         with tifffile.TiffFile(path) as tiff:
             _require_whole(tiff)
             if tiff.pages.first.is_tiled:
-                _Page.of(tiff.pages.first, is_sparse=True)
+                Page.of(tiff.pages.first, is_sparse=True)
     except FOREIGN as error:
         raise UnreadableSlide(slide_id, f"{path.name}: damaged TIFF ({error})", CONVERT) from error
 
@@ -280,15 +270,6 @@ def _pyramid(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 def _facts(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> SlideFacts:
     ome = tifffile.xml2dict(tiff.ome_metadata or "") if tiff.is_ome else None
     return facts_of_page(page.tags, ome)
-
-
-def _places(
-    x0: int, y0: int, width: int, height: int, tile_w: int, tile_h: int, grid: Pair
-) -> Iterator[tuple[int, int]]:
-    """Columns and rows of the stored tiles that a rectangle touches, inside the grid."""
-    for row in range(max(0, y0 // tile_h), min(grid[1], -(-(y0 + height) // tile_h))):
-        for column in range(max(0, x0 // tile_w), min(grid[0], -(-(x0 + width) // tile_w))):
-            yield column, row
 
 
 def _as_rgb(decoded: NDArray[Any] | None) -> Pixels:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.slides.reader import SlideReader
+from pathology.slides.reader import SlideReader, read_tiles
 from pathology.tiling.config import TilingConfig
 from pathology.tiling.grid import Corners, by_block
 from pathology.tiling.quality import (
     VERDICTS,
+    Look,
     QualityScores,
     judging_px,
+    look_at,
+    look_at_planes,
     quality_scores,
     verdict,
 )
@@ -101,22 +105,40 @@ def estimate_bytes(slide: SlideReader, survey: Survey, config: TilingConfig) -> 
 
 def _judge(slide: SlideReader, survey: Survey, config: TilingConfig, l0_xy: Corners) -> Judged:
     judged_px = judging_px(survey.plan.size_px, survey.plan.achieved_mpp[0], config.quality)
-    stored = _stored_streams(slide, survey, config, l0_xy)
     block = Judged(l0_xy, [], [], [])
-    for number, tile in enumerate(slide.iter_tiles(l0_xy, survey.plan)):
-        scores = quality_scores(tile, judged_px, config.quality)
+    for look, encode in _read(slide, survey, config, l0_xy):
+        scores = quality_scores(look, judged_px, config.quality)
         found = verdict(scores, config.quality)
         block.scores.append(scores)
         block.verdicts.append(found)
         if found is None:
-            block.encoded.append(stored[number] if stored else encode_tile(tile, config.store))
+            block.encoded.append(encode())
     return block
 
 
-def _stored_streams(
+def _read(
     slide: SlideReader, survey: Survey, config: TilingConfig, l0_xy: Corners
-) -> list[bytes] | None:
-    """The slide's own JPEG tiles where they may be kept as they are."""
-    if not config.store.keep_stored or config.store.encoding != "jpeg":
-        return None
-    return slide.stored_jpegs(l0_xy, survey.plan)
+) -> Iterator[tuple[Look, Callable[[], bytes]]]:
+    """Each tile's look and a way to its bytes, by the shortest way that the file allows.
+
+    Both are valid until the next tile is asked for.
+    """
+    plan, store = survey.plan, config.store
+    is_jpeg = store.encoding == "jpeg"
+    halved = None
+    if is_jpeg and store.subsampling == "444":
+        halved = slide.iter_halved(l0_xy, plan, store.jpeg_quality)
+    if halved is not None:
+        for corner, tile in zip(l0_xy, halved, strict=True):
+            if tile is None:
+                pixels = read_tiles(slide, corner[np.newaxis], plan)[0]
+                yield look_at(pixels), partial(encode_tile, pixels, store)
+            else:
+                yield look_at_planes(tile.planes), partial(bytes, tile.stream)
+        return
+    stored = slide.stored_jpegs(l0_xy, plan) if is_jpeg and store.keep_stored else None
+    for number, pixels in enumerate(slide.iter_tiles(l0_xy, plan)):
+        if stored is None:
+            yield look_at(pixels), partial(encode_tile, pixels, store)
+        else:
+            yield look_at(pixels), partial(bytes, stored[number])

@@ -30,35 +30,55 @@ def judging_px(size_px: int, mpp: float, config: QualityConfig) -> int:
     return max(1, min(size_px, round(size_px * mpp / config.mpp)))
 
 
-def quality_scores(tile: NDArray[np.uint8], judged_px: int, config: QualityConfig) -> QualityScores:
-    """Scores of a tile (H, W, 3) RGB.
+class Look(NamedTuple):
+    """What is looked at of a tile.
 
-    judged_px  edge of the tile at the resolution of judging, from judging_px; sharpness is taken
-               there, as the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000)
-
-    The fractions are counted on a grid of at most 32 x 32 of the tile's pixels.
+    grey    (H, W) of the whole tile
+    sample  at most (32, 32, 3) RGB: every so many of its pixels
     """
-    sample = cv2.resize(
-        tile,
-        (min(SAMPLE_PX, tile.shape[1]), min(SAMPLE_PX, tile.shape[0])),
-        interpolation=cv2.INTER_NEAREST,
-    )
-    num_pixels = sample.shape[0] * sample.shape[1]
-    is_white = cv2.inRange(sample, (config.white_level,) * 3, (255,) * 3)
-    is_black = cv2.inRange(sample, (0,) * 3, (config.black_level,) * 3)
+
+    grey: NDArray[np.uint8]
+    sample: NDArray[np.uint8]
+
+
+def look_at(tile: NDArray[np.uint8]) -> Look:
+    """The look of a tile (H, W, 3) RGB."""
+    size = (min(SAMPLE_PX, tile.shape[1]), min(SAMPLE_PX, tile.shape[0]))
+    sample = cv2.resize(tile, size, interpolation=cv2.INTER_NEAREST)
+    return Look(_bytes(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)), _bytes(sample))
+
+
+def look_at_planes(planes: NDArray[np.uint8]) -> Look:
+    """The look of a tile given as Y, Cb and Cr planes (3, H, W)."""
+    step_y, step_x = (max(1, size // SAMPLE_PX) for size in planes.shape[1:])
+    few = planes[(0, 2, 1), ::step_y, ::step_x].transpose(1, 2, 0)
+    sample = cv2.cvtColor(np.ascontiguousarray(few), cv2.COLOR_YCrCb2RGB)
+    return Look(planes[0], _bytes(sample))
+
+
+def quality_scores(look: Look, judged_px: int, config: QualityConfig) -> QualityScores:
+    """Scores of a tile, its fractions counted on the sample.
+
+    judged_px  edge of the tile at the resolution of judging, from judging_px
+    """
+    num_pixels = look.sample.shape[0] * look.sample.shape[1]
+    is_white = cv2.inRange(look.sample, (config.white_level,) * 3, (255,) * 3)
+    is_black = cv2.inRange(look.sample, (0,) * 3, (config.black_level,) * 3)
     return QualityScores(
         cv2.countNonZero(is_white) / num_pixels,
         cv2.countNonZero(is_black) / num_pixels,
-        cv2.countNonZero(pen_mask(np.asarray(sample, np.uint8))) / num_pixels,
-        sharpness(tile, judged_px),
+        cv2.countNonZero(pen_mask(look.sample)) / num_pixels,
+        sharpness(look.grey, judged_px),
     )
 
 
-def sharpness(tile: NDArray[np.uint8], judged_px: int) -> float:
-    """Variance of the Laplacian of the grey tile, scaled to judged_px pixels a side."""
-    grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
-    if judged_px != tile.shape[0]:
-        grey = cv2.resize(grey, (judged_px, judged_px), interpolation=cv2.INTER_AREA)
+def sharpness(grey: NDArray[np.uint8], judged_px: int) -> float:
+    """Variance of the Laplacian of a grey tile (H, W), scaled to judged_px pixels a side.
+
+    Pech-Pacheco et al., ICPR 2000.
+    """
+    if judged_px != grey.shape[0]:
+        grey = _bytes(cv2.resize(grey, (judged_px, judged_px), interpolation=cv2.INTER_AREA))
     edges = cv2.filter2D(grey, cv2.CV_16S, LAPLACIAN)
     mean = cv2.sumElems(edges)[0] / edges.size
     return cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - mean**2
@@ -75,3 +95,7 @@ def verdict(scores: QualityScores, config: QualityConfig) -> str | None:
     if scores.sharpness < config.min_sharpness:
         return "blur"
     return None
+
+
+def _bytes(values: object) -> NDArray[np.uint8]:
+    return np.asarray(values, np.uint8)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE))  # for pictures, corruption and faulty_work, which
 import pictures  # noqa: E402  its place was not known before
 
 TILE = ("tile", "--set", "tile.mpp=0.5", "--set", "tile.size_px=256")
-DENSE = ("--set", "tile.stride_px=128", "--set", "store.encoding=lossless")  # much more to do
+DENSE = ("--set", "tile.stride_px=160", "--set", "store.encoding=lossless")  # more to do
 
 
 def command(*words: str | Path) -> list[str]:
@@ -90,10 +90,14 @@ class Run:
         """The status of each slide in process_list.csv."""
         return {slide_id: row["status"] for slide_id, row in self.rows().items()}
 
+    def published(self) -> list[Path]:
+        """What stands in the folder of stores under its real name."""
+        return sorted((self.out / "tiles").glob("[!.]*"))
+
     def stores(self) -> dict[str, TileStore]:
         """Every published store, opened, with every tile decoded."""
         found = {}
-        for path in sorted((self.out / "tiles").glob("[!.]*")):
+        for path in self.published():
             assert path.suffix == ".zarr", f"{path.name} has no business here"
             found[path.stem] = whole_store(path)
         return found
@@ -179,7 +183,7 @@ def wait_until(is_so: Callable[[], bool], within_s: float, what: str) -> None:
     end = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < end, f"after {within_s:g} s still not: {what}"
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def all_gone(processes: Sequence[psutil.Process], within_s: float = 5) -> None:

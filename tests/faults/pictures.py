@@ -28,7 +28,11 @@ def tissue(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def write_pyramid(
-    path: Path, pixels: NDArray[np.uint8], compression: str = "jpeg", aperio: bool = False
+    path: Path,
+    pixels: NDArray[np.uint8],
+    compression: str = "jpeg",
+    aperio: bool = False,
+    mpp: float = MPP,
 ) -> Path:
     """A tiled TIFF of two levels with resolution tags, as a scanner writes it."""
     height, width = pixels.shape[:2]
@@ -40,7 +44,7 @@ def write_pyramid(
                 tile=(256, 256),
                 compression=compression,
                 photometric="rgb",
-                resolution=(1e4 / MPP / factor, 1e4 / MPP / factor),
+                resolution=(1e4 / mpp / factor, 1e4 / mpp / factor),
                 resolutionunit="CENTIMETER",
                 description=APERIO.format(w=width, h=height) if aperio else None,
                 metadata=None,
@@ -77,6 +81,7 @@ def bases(folder: Path, width: int = 1024, height: int = 768) -> dict[str, Path]
     pixels = tissue(width, height)
     return {
         "jpeg.tif": write_pyramid(folder / "jpeg.tif", pixels),
+        "fine.tif": write_pyramid(folder / "fine.tif", tissue(1536, 1536), mpp=MPP / 2),
         "aperio.svs": write_pyramid(folder / "aperio.svs", pixels, aperio=True),
         "zlib.tif": write_pyramid(folder / "zlib.tif", pixels, compression="zlib"),
         "ome.ome.tif": write_ome(folder / "ome.ome.tif", pixels),

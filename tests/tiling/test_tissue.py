@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pathology.tiling.config import QualityConfig, TissueConfig
 from pathology.tiling.ink import pen_mask
-from pathology.tiling.quality import judging_px, quality_scores, sharpness, verdict
+from pathology.tiling.quality import judging_px, look_at, quality_scores, sharpness, verdict
 from pathology.tiling.tissue import tissue_mask, without_small, without_tint
 from tests.conftest import GLASS, tissue_pixels
 
@@ -113,7 +113,9 @@ def test_no_method_means_all_is_tissue() -> None:
 
 def quality(tile: NDArray[np.uint8]) -> str | None:
     config = QualityConfig()
-    return verdict(quality_scores(tile, judging_px(len(tile), 0.5, config), config), config)
+    return verdict(
+        quality_scores(look_at(tile), judging_px(len(tile), 0.5, config), config), config
+    )
 
 
 def test_verdicts() -> None:
@@ -131,9 +133,8 @@ def test_verdicts() -> None:
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    tile = np.repeat(grey[..., None], 3, axis=2)
     expected = cv2.Laplacian(grey, cv2.CV_64F).var()
-    assert sharpness(tile, 64) == pytest.approx(expected, rel=1e-6)
+    assert sharpness(grey, 64) == pytest.approx(expected, rel=1e-6)
 
 
 def test_tiles_are_judged_at_one_resolution_and_never_enlarged() -> None:
