@@ -16,7 +16,6 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
-#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -567,7 +566,7 @@ static Reason read_mcus(Scan *scan, const Place *places, uint32_t per_mcu, uint3
 
 /* ------------------------------------------------------------------------------------------------
  * Vectors of eight lanes. The compiler makes of them what the processor has; SSE2 is named where it
- * would not see it. The plain C does the same: rounding is to nearest, as the processor is set. */
+ * would not see it, and the plain C beside it gives the same. */
 
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t Whole __attribute__((vector_size(4 * LANES)));
@@ -591,35 +590,35 @@ INLINE void from_bytes(const uint8_t *bytes, Lanes *values) {
     from_words(words, values);
 }
 
+/* Rounded to nearest; without SSE2 by an addition that leaves no bits for a fraction. */
+INLINE void to_words(const Lanes *values, int16_t *words) {
 #if defined(__SSE2__)
-INLINE __m128i rounded_words(const Lanes *values) {
     __m128 low, high;
     memcpy(&low, values, 16);
     memcpy(&high, (const float *)values + 4, 16);
-    return _mm_packs_epi32(_mm_cvtps_epi32(low), _mm_cvtps_epi32(high));
-}
+    _mm_storeu_si128((__m128i *)words,
+                     _mm_packs_epi32(_mm_cvtps_epi32(low), _mm_cvtps_epi32(high)));
+#else
+    Lanes moved = *values + 12582912.0f; /* 1.5 * 2^23 */
+    Whole rounded;
+    Words narrow;
+    memcpy(&rounded, &moved, sizeof rounded);
+    narrow = __builtin_convertvector(rounded - 0x4B400000, Words);
+    memcpy(words, &narrow, sizeof narrow);
 #endif
+}
 
 /* Rounded, and values outside 0..255 clamped. */
 INLINE void to_bytes(const Lanes *values, uint8_t *bytes) {
+    int16_t words[LANES];
+    to_words(values, words);
 #if defined(__SSE2__)
-    __m128i words = rounded_words(values);
-    _mm_storel_epi64((__m128i *)bytes, _mm_packus_epi16(words, words));
+    __m128i loaded = _mm_loadu_si128((const __m128i *)words);
+    _mm_storel_epi64((__m128i *)bytes, _mm_packus_epi16(loaded, loaded));
 #else
     int i;
-    for (i = 0; i < LANES; i++) {
-        long value = lrintf((*values)[i]);
-        bytes[i] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-    }
-#endif
-}
-
-INLINE void to_words(const Lanes *values, int16_t *words) {
-#if defined(__SSE2__)
-    _mm_storeu_si128((__m128i *)words, rounded_words(values));
-#else
-    int i;
-    for (i = 0; i < LANES; i++) words[i] = (int16_t)lrintf((*values)[i]);
+    for (i = 0; i < LANES; i++)
+        bytes[i] = (uint8_t)(words[i] < 0 ? 0 : words[i] > 255 ? 255 : words[i]);
 #endif
 }
 
