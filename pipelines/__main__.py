@@ -24,9 +24,10 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         print(f"{error.strerror or error}{where}", file=sys.stderr)
         sys.exit(NOTHING_RAN)
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:  # how typer passes on Ctrl-C, and every other exit code
+        if end.code == INTERRUPTED:
+            print("Interrupted. Run the same command again to go on.", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

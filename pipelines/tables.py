@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import time
@@ -32,10 +33,14 @@ class ProcessList:
         self.save()
 
     def put(self, outcome: SlideOutcome) -> None:
-        """Take a slide's outcome; the file follows within two seconds."""
+        """Take a slide's outcome; the file follows within two seconds, or at the end.
+
+        A disk that is full for the moment ends no run: what counts is the save at its end.
+        """
         self.rows[outcome.slide_id] = outcome
         if time.monotonic() - self._written > WRITE_EVERY_S:
-            self.save()
+            with contextlib.suppress(OSError):
+                self.save()
 
     def save(self) -> None:
         """Write the file now, whole or not at all."""

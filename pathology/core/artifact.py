@@ -33,13 +33,17 @@ def content_digest(path: Path) -> str:
     """Twelve hex digits of a file or folder, from its size and 32 evenly spaced samples of 64 KiB.
 
     Reads at most 2 MiB a file, so that a slide of gigabytes costs milliseconds; a file of up to
-    2 MiB is hashed whole. A folder (a DICOM slide) hashes the names and samples of its files.
+    2 MiB is hashed whole. A folder (a DICOM slide) hashes the names and samples of its files, and
+    so does the folder of data that lies beside a MIRAX file (slide.mrxs and slide/).
     """
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode())
-        _sample(digest, file)
+    if path.is_file():
+        _sample(digest, path)
+    folder = path if path.is_dir() else path.with_suffix("")
+    if path.is_dir() or (path.suffix.lower() == ".mrxs" and folder.is_dir()):
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            digest.update(file.relative_to(folder).as_posix().encode())
+            _sample(digest, file)
     return digest.hexdigest()[:12]
 
 

@@ -377,7 +377,8 @@ typedef struct {
     Reason (*read_two)(Scan *, Scan *, const Place *, const Place *);
     int (*half_group)(const int16_t *group, const float *weights, uint8_t *rows, size_t stride);
     int (*whole_group)(const int16_t *group, const float *weights, uint8_t *rows, size_t stride);
-    void (*forward_group)(const uint8_t *rows, size_t stride, const float *weights, int16_t *blocks);
+    void (*forward_group)(const uint8_t *rows, size_t stride, const float *weights,
+                          int16_t *blocks);
     void (*put_blocks)(Writer *, int16_t (*blocks)[64 * LANES], uint32_t lanes, int32_t *);
 } Kernels;
 
@@ -570,6 +571,7 @@ static Reason read_mcus(Scan *scan, const Place *places, uint32_t per_mcu, uint3
 
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t Whole __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef int16_t Words __attribute__((vector_size(2 * LANES)));
 
 INLINE void from_words(const int16_t *words, Lanes *values) {
@@ -600,10 +602,10 @@ INLINE void to_words(const Lanes *values, int16_t *words) {
                      _mm_packs_epi32(_mm_cvtps_epi32(low), _mm_cvtps_epi32(high)));
 #else
     Lanes moved = *values + 12582912.0f; /* 1.5 * 2^23 */
-    Whole rounded;
+    Bits rounded;
     Words narrow;
     memcpy(&rounded, &moved, sizeof rounded);
-    narrow = __builtin_convertvector(rounded - 0x4B400000, Words);
+    narrow = __builtin_convertvector(rounded - 0x4B400000u, Words);
     memcpy(words, &narrow, sizeof narrow);
 #endif
 }
@@ -715,7 +717,7 @@ INLINE Lanes *dequantize(const int16_t *group, const float *weights, int row, in
 
 #define DEQUANTIZED(row, column) (*dequantize(group, weights, row, column, &(Lanes){0}))
 
-/* Whether no block is beyond what pixels give. Sums of squares between the two passes of a transform
+/* Whether no block is beyond what pixels give. Sums of squares between a transform's two passes
  * stay below a quarter of the limit; libjpeg's integers overflow, and so its pixels differ from
  * these, where a single value reaches its root. */
 INLINE int is_moderate(const Lanes *energy) {
@@ -750,7 +752,6 @@ INLINE int half_group(const int16_t *group, const float *weights, uint8_t *rows,
         Lanes f3 = DEQUANTIZED(3, 0) + DEQUANTIZED(5, 0);
         INVERSE4(f0, f1, f2, f3, TO);
     }
-#pragma GCC unroll 3
     for (x = 1; x < 4; x++) {
         Lanes f0 = FOLDED(0), f1 = FOLDED(1) + FOLDED(7);
         Lanes f2 = FOLDED(2) + FOLDED(6), f3 = FOLDED(3) + FOLDED(5);
@@ -868,7 +869,7 @@ static double paper_factor(int k) { return k ? COSINE[k] * 1.414213562373 : 1.0;
 
 /* The factor of coefficient k where half_group folds it. */
 static double half_factor(int k) {
-    static const double shared[4] = {0.707106781187, 0.923879532511, 0.707106781187, 0.923879532511};
+    static const double shared[4] = {0.707106781, 0.923879533, 0.707106781, 0.923879533};
     int folded = k > 4 ? 8 - k : k;
     if (k == 4) return 0.0;
     return (k > 4 ? -0.5 : 0.5) * COSINE[k] * shared[folded];
@@ -913,7 +914,7 @@ static uint32_t lay_out(const Header *header, Place *places) {
     return across * down + 2;
 }
 
-/* One group's pixels; lanes: how many of its blocks there are. False where they are out of range. */
+/* One group's pixels; lanes: how many of its blocks there are. False: they are out of range. */
 static int put_group(const int16_t *group, const float *weights, uint32_t edge, uint32_t lanes,
                       uint8_t *rows, size_t stride) {
     uint8_t bytes[8 * 64], *to = lanes < LANES ? bytes : rows;
@@ -1169,11 +1170,11 @@ INLINE void put_blocks(Writer *writer, int16_t (*blocks)[64 * LANES], uint32_t l
     }                                                                                              \
     target static int half_group##suffix(const int16_t *group, const float *weights,              \
                                           uint8_t *rows, size_t stride) {                          \
-        return half_group(group, weights, rows, stride);                                                  \
+        return half_group(group, weights, rows, stride);                                           \
     }                                                                                              \
     target static int whole_group##suffix(const int16_t *group, const float *weights,             \
                                            uint8_t *rows, size_t stride) {                         \
-        return whole_group(group, weights, rows, stride);                                                 \
+        return whole_group(group, weights, rows, stride);                                          \
     }                                                                                              \
     target static void forward_group##suffix(const uint8_t *rows, size_t stride,                   \
                                              const float *weights, int16_t *blocks) {              \
@@ -1190,7 +1191,7 @@ INLINE void put_blocks(Writer *writer, int16_t (*blocks)[64 * LANES], uint32_t l
 COMPILE(_anywhere, )
 #if defined(__x86_64__) && !defined(FASTJPEG_BASELINE) /* which a test may define */
 #define HAS_AVX2
-COMPILE(_avx2, __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))))
+COMPILE(_avx2, __attribute__((target("avx2,bmi,bmi2"))))
 #endif
 
 static void choose_kernels(void) {
@@ -1198,7 +1199,7 @@ static void choose_kernels(void) {
 #if defined(HAS_AVX2)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-        __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt"))
+        __builtin_cpu_supports("bmi2"))
         kernels = &kernels_avx2;
 #endif
 }
@@ -1237,7 +1238,7 @@ static uint8_t *put_bytes(uint8_t *to, const void *from, size_t number) {
     return to + number;
 }
 
-/* Everything before the scan; also gives the quantizers for this quality, scaled as libjpeg does. */
+/* Everything before the scan; also gives this quality's quantizers, scaled as libjpeg does it. */
 static uint8_t *put_headers(uint8_t *to, uint32_t width, uint32_t height, int quality,
                             uint8_t quantizers[2][64]) {
     const uint8_t frame[15] = {8, (uint8_t)(height >> 8), (uint8_t)height, (uint8_t)(width >> 8),

@@ -215,7 +215,7 @@ def _finished(path: Path, name: str) -> SlideOutcome | None:
         attributes = read_attributes(path)
     except ArtifactError:
         return None
-    if attributes.get("fingerprint") != name:
+    if attributes.get("fingerprint") != name or "outcome" not in attributes:
         return None
     outcome = SlideOutcome.of_row(attributes["outcome"])
     return replace(outcome, reason=outcome.reason or "already complete")

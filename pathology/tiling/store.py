@@ -201,17 +201,19 @@ def open_tiles(path: Path) -> TileStore:
 def read_attributes(path: Path) -> dict[str, Any]:
     """What a store says of itself, without opening its arrays. Raises ArtifactError."""
     try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        said: dict[str, Any] = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        attributes = dict(said["attributes"])
+        is_whole = attributes["complete"] is True and attributes["schema"] == SCHEMA
+        sizes = list(attributes["shard_bytes"])
+        int(attributes["size_px"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: not a tile store ({error})") from error
-    if (
-        not attributes.get("complete")
-        or attributes.get("schema") != SCHEMA
-        or "size_px" not in attributes
-    ):
+        raise ArtifactError(
+            f"{path}: not a tile store ({error!r}): tile the slide again"
+        ) from error
+    if not is_whole:
         raise ArtifactError(f"{path}: unfinished, or written by another version: tile again")
-    for number, size in enumerate(attributes.get("shard_bytes", ())):
+    for number, size in enumerate(sizes):
         shard = shard_path(path, number)
         if not shard.is_file() or shard.stat().st_size != size:
             raise ArtifactError(f"{path}: shard {number} is missing or cut short: tile again")
-    return dict(attributes)
+    return attributes

@@ -82,6 +82,15 @@ def test_a_folder_has_a_digest_of_its_files(tmp_path: Path) -> None:
     assert content_digest(folder) != before
 
 
+def test_the_data_beside_a_mirax_file_belong_to_it(tmp_path: Path) -> None:
+    (tmp_path / "s.mrxs").write_bytes(b"head")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/Data0001.dat").write_bytes(b"one")
+    before = content_digest(tmp_path / "s.mrxs")
+    (tmp_path / "s/Data0001.dat").write_bytes(b"two")
+    assert content_digest(tmp_path / "s.mrxs") != before
+
+
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

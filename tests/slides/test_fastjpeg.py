@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -20,6 +20,7 @@ fastjpeg = pytest.importorskip(
 )
 
 Pixels = NDArray[np.uint8]
+Draw = Callable[[tuple[int, int]], Pixels]
 SOF, DQT, DHT, SOS, DRI, APP0 = 0xC0, 0xDB, 0xC4, 0xDA, 0xDD, 0xE0
 NUM_FUZZED = 2000
 
@@ -78,10 +79,12 @@ def psnr(a: Pixels, b: Pixels) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
-@pytest.mark.parametrize("quality", [30, 60, 80, 95, 100])
+@pytest.mark.parametrize("quality", [5, 30, 60, 80, 95, 100])
 @pytest.mark.parametrize("subsampling", ["420", "422", "444"])
 @pytest.mark.parametrize("image", [tissue, noise])
-def test_planes_are_what_libjpeg_decodes_at_half_scale(image, subsampling: str, quality: int):
+def test_planes_are_what_libjpeg_decodes_at_half_scale(
+    image: Draw, subsampling: str, quality: int
+) -> None:
     size = (160, 96)
     stream = encode(image(size), quality, subsampling)
     _, planes = halve([stream], 1, size)
@@ -122,7 +125,7 @@ def test_restart_markers(mcus: int) -> None:
 
 @pytest.mark.parametrize("quality", [1, 25, 50, 80, 92, 100])
 @pytest.mark.parametrize("image", [tissue, noise])
-def test_output_is_as_good_as_libjpegs(image, quality: int) -> None:
+def test_output_is_as_good_as_libjpegs(image: Draw, quality: int) -> None:
     size = (352, 288)
     stream, planes = halve([encode(image(size), 95, "444")], 1, size, quality)
     pixels = as_rgb(planes)
@@ -307,12 +310,8 @@ def test_damaged_streams_are_refused_or_read_as_libjpeg_reads_them() -> None:
             continue
         num_read += 1
         expected = np.vstack([half_by_libjpeg(stream, size) for stream in pair])
-        assert is_the_same(as_rgb(planes), expected), number
+        assert psnr(as_rgb(planes), expected) > 45, number
     assert num_read > 20  # what remained whole, such as a changed quantizer
-
-
-def is_the_same(ours: Pixels, theirs: Pixels) -> bool:
-    return psnr(ours, theirs) > 40
 
 
 def test_data_behind_the_scan_is_refused_and_behind_the_stream_is_not() -> None:
