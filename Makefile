@@ -19,8 +19,9 @@ define install
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; \
 		$(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV)); }
-	$(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install -q,$(BIN)/python -m pip install -q --disable-pip-version-check) \
-		-c constraints.txt -e '$(1)'
+	$(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install -q --compile-bytecode,$(BIN)/python -m pip install -q --disable-pip-version-check) \
+		-c constraints.txt --config-settings editable_mode=compat -e '$(1)'
+	@$(BIN)/python -m compileall -q pathology pipelines
 	@touch $(2)
 endef
 

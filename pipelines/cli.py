@@ -93,10 +93,6 @@ def tile(
 
         pathology tile manifest.csv --out run --dry-run
     """
-    from pipelines.tile_work import start_workers
-
-    if workers != 0 and not scheduler:
-        start_workers()  # their libraries load while ours do, and while the manifest is read
     from pipelines.tile import TileOptions, run_tiling
 
     if assume_mpp is not None and not 0.05 <= assume_mpp <= 10:

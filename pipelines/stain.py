@@ -17,7 +17,7 @@ from PIL import Image
 from pathology.core.artifact import sweep_scratch, write_text
 from pathology.core.batch import Batch
 from pathology.core.errors import ArtifactError
-from pathology.core.run_record import now, write_run_record
+from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.supervise import Task
 from pathology.stain.config import StainConfig
 from pathology.stain.macenko import (
@@ -111,7 +111,7 @@ def normalize_run(
             "num_passed_through": sum(row.num_passed_through for row in outcomes),
             "seconds": round(time.perf_counter() - start, 3),
         }
-        write_run_record(out / "run.json", started, facts)
+        write_run_record(out / "run.json", started, facts, environment())
     return outcomes
 
 

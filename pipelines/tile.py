@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathology.core.batch import Batch
 from pathology.core.config import load_config
 from pathology.core.errors import ConfigError, ManifestError
 from pathology.core.manifest import Manifest, SlideRecord, read_manifest
-from pathology.core.run_record import now, num_cores, write_run_record
+from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.supervise import Task
 from pathology.tiling.config import TilingConfig, TilingJob
 from pathology.tiling.outcome import FAILED, PENDING, SlideOutcome, facts_of
@@ -124,6 +125,8 @@ def _tile_all(
     options: TileOptions,
 ) -> int:
     started, start = now(), time.perf_counter()
+    aside = ThreadPoolExecutor(1)
+    surroundings = aside.submit(environment)
     job.store_path("").parent.mkdir(parents=True, exist_ok=True)
     _sweep(job)
     table = ProcessList(job.out / "process_list.csv", _first_rows(manifest, chosen, job))
@@ -141,7 +144,9 @@ def _tile_all(
         _sweep(job)
         rows = list(table.rows.values())
         seconds = time.perf_counter() - start
-        write_run_record(job.out / "run.json", started, _facts(rows, seconds, config, options))
+        facts = _facts(rows, seconds, config, options)
+        write_run_record(job.out / "run.json", started, facts, surroundings.result())
+        aside.shutdown()
         said = {"Settings": str(options.config or "defaults"), "Result": one_line(rows, seconds)}
         write_summary(job.out / "summary.md", "Tiling run", rows, said)
     return _finish(rows, seconds, job.out)

@@ -15,8 +15,6 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic
 
-import dask.threaded
-
 from pathology.core.errors import PathologyError
 from pathology.core.supervise import (
     Item,
@@ -74,6 +72,10 @@ class Batch(Generic[Item, Result]):
     def _run_in_processes(
         self, items: Sequence[Item], do: Callable[[Item], Result], stop: threading.Event
     ) -> list[Result]:
+        if min(self.workers, len(items)) <= 1:
+            return [do(item) for item in items]  # nothing to spread
+        import dask.threaded
+
         results: dict[int, Result] = {}
         waiting, lock = iter(enumerate(items)), threading.Lock()
 

@@ -28,18 +28,27 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_run_record(path: Path, started: str, facts: Mapping[str, Any]) -> None:
-    """Write run.json: the facts given, with versions, commit, command and machine beside them."""
-    record = {
-        "note": "research use only",
-        "command": shlex.join(["pathology", *sys.argv[1:]]),
-        "started": started,
-        "finished": now(),
+def environment() -> dict[str, Any]:
+    """What runs: versions, commit, machine. Takes some 30 ms, which may pass in a thread."""
+    return {
         "version": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         "libraries": versions(),
         "machine": machine(),
+    }
+
+
+def write_run_record(
+    path: Path, started: str, facts: Mapping[str, Any], surroundings: Mapping[str, Any]
+) -> None:
+    """Write run.json: the facts of a run with its command and times, and what environment gave."""
+    record = {
+        "note": "research use only",
+        "command": shlex.join(["pathology", *sys.argv[1:]]),
+        "started": started,
+        "finished": now(),
+        **surroundings,
         **facts,
     }
     write_text(path, json.dumps(record, indent=2) + "\n")

@@ -141,8 +141,7 @@ def supervise(
             wait([receiver, process.sentinel], timeout=POLL_S)
             while receiver.poll():
                 kind, value = receiver.recv()
-                if kind == "result":
-                    process.join()
+                if kind == "result":  # all is done and on disk: its process may be ended
                     return value  # type: ignore[no-any-return]
                 on_progress(value)
             _require_alive(process, receiver, stop)

@@ -68,7 +68,8 @@ def tile_slide(
         survey = survey_slide(slide, record, config, spacing, given)
         outcome = replace(_outcome(record, survey, config), fingerprint=name)
         with publish(job.store_path(record.slide_id)) as scratch:
-            return _fill(scratch, slide, survey, outcome, config, job, report, start)
+            outcome = _fill(scratch, slide, survey, outcome, config, job, report, start)
+    return replace(outcome, seconds=_since(start))
 
 
 def plan_slide(
