@@ -42,6 +42,7 @@ def examine() -> list[Finding]:
         _python(),
         *_libraries(),
         _openslide(),
+        _extension(),
         _processor(),
         _memory(),
         _gpu(),
@@ -81,6 +82,15 @@ def _openslide() -> Finding:
         return Finding("OpenSlide library", OK, library_version())
     except (ImportError, OSError) as error:
         return Finding("OpenSlide library", FAULT, f"{error}. Install openslide-bin")
+
+
+def _extension() -> Finding:
+    from pathology.slides import jpeg
+
+    if jpeg.CAN_HALVE:
+        return Finding("JPEG extension", OK, "built: 40x slides tiled at 20x take the short way")
+    text = "not built (no C compiler at installation): the same tiles, about 1.6 times slower"
+    return Finding("JPEG extension", WARNING, text)
 
 
 def _processor() -> Finding:
