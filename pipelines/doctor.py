@@ -21,7 +21,6 @@ GB = 1e9
 LOW_DISK_GB, LOW_MEMORY_GB = 10, 4
 EXTRAS = {  # extra -> (a package it brings, what it adds)
     "dev": ("pytest", "tests, lint and types"),
-    "cucim": ("cucim-cu12", "NVIDIA's reader, for comparison in benchmarks"),
 }
 OK, WARNING, FAULT = "ok", "warning", "FAULT"
 

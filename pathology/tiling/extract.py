@@ -61,14 +61,15 @@ def tile_slide(
         _verify(record)
     with closing(open_slide(record)) as slide:
         spacing = _spacing(slide, record, job)
-        name = _fingerprint(record, config, job, spacing, given)
+        inputs = _inputs(record, job, spacing, given)
+        name = fingerprint("tiles", SCHEMA, config, inputs)
         finished = _finished(job.store_path(record.slide_id), name)
         if finished is not None:
             return replace(finished, **_facts_of_rerun(record), seconds=_since(start))
         survey = survey_slide(slide, record, config, spacing, given)
         outcome = replace(_outcome(record, survey, config), fingerprint=name)
         with publish(job.store_path(record.slide_id)) as scratch:
-            outcome = _fill(scratch, slide, survey, outcome, config, job, report, start)
+            outcome = _fill(scratch, slide, survey, outcome, inputs, config, job, report, start)
     return replace(outcome, seconds=_since(start))
 
 
@@ -94,6 +95,7 @@ def _fill(
     slide: SlideReader,
     survey: Survey,
     outcome: SlideOutcome,
+    inputs: dict[str, str],
     config: TilingConfig,
     job: TilingJob,
     report: Report,
@@ -125,6 +127,8 @@ def _fill(
     attributes: dict[str, Any] = {
         "slide_id": outcome.slide_id,
         "fingerprint": outcome.fingerprint,
+        "config_fingerprint": fingerprint("tiling config", SCHEMA, config, {}),
+        "inputs": inputs,
         "config": config.model_dump(mode="json"),
         "coords_only": job.coords_only,
         "slide": survey.slide_facts(),
@@ -226,13 +230,10 @@ def _spacing(slide: SlideReader, record: SlideRecord, job: TilingJob) -> Spacing
     return decide_spacing(record.slide_id, record.mpp, slide.facts.spacings, job.assume_mpp)
 
 
-def _fingerprint(
-    record: SlideRecord,
-    config: TilingConfig,
-    job: TilingJob,
-    spacing: Spacing,
-    given: GivenTiles | None,
-) -> str:
+def _inputs(
+    record: SlideRecord, job: TilingJob, spacing: Spacing, given: GivenTiles | None
+) -> dict[str, str]:
+    """Digests of all that shapes a store beside the settings, by role."""
     has_mask = record.mask_path is not None and record.mask_path.is_file()
     inputs = {
         "slide": content_digest(record.slide_path),
@@ -244,7 +245,7 @@ def _fingerprint(
     if given is not None:
         digest = hashlib.sha256(given.l0_xy.tobytes()).hexdigest()
         inputs["given"] = f"{digest} {given.l0_tile_size} {given.size_px}"
-    return fingerprint("tiles", SCHEMA, config, inputs)
+    return inputs
 
 
 def _verify(record: SlideRecord) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pathology.core.artifact import content_digest
 from pathology.core.config import load_config
 from pathology.core.errors import SlideError
 from pathology.core.manifest import SlideRecord
@@ -225,6 +226,8 @@ def test_the_store_says_what_a_reader_must_know(slide_path: Path, tmp_path: Path
     said = store.attributes
     assert said["complete"] is True
     assert said["fingerprint"] == outcome.fingerprint
+    assert said["inputs"]["slide"] == content_digest(slide_path)
+    assert len(said["config_fingerprint"]) == 12
     assert said["slide"]["mpp"] == [0.25, 0.25]
     assert said["plan"]["achieved_mpp"] == [0.5, 0.5]
     assert said["config"]["tile"]["size_px"] == 64
