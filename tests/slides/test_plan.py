@@ -47,6 +47,11 @@ def test_a_stored_level_is_preferred_to_a_finer_one_scaled_down() -> None:
     assert (found.plane.level, found.plane.reduction) == (1, 2)
 
 
+def test_a_reduction_that_leaves_a_little_to_scale_is_not_used() -> None:
+    assert plan(0.23, TileSpec(mpp=0.5)).plane.reduction == 1  # 2 would leave a factor of 1.09
+    assert plan(0.20, TileSpec(mpp=0.5)).plane.reduction == 2  # 1.25
+
+
 def test_pixels_that_are_not_square_give_square_tiles() -> None:
     found = plan_tiles("s", FLAT, 8, (0.25, 0.5), TileSpec(size_px=256, mpp=1.0))
     assert found.l0_size == (1024, 512)
