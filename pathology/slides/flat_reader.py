@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan
-from pathology.slides.reader import Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.reader import Halved, Pixels, SlideFacts, shrink, tiles_one_by_one
 from pathology.slides.resolution import Spacing
 from pathology.slides.tiff_checks import MAX_FLAT_PIXELS
 from pathology.slides.tiff_reader import FOREIGN, read_flat_tiff
@@ -70,9 +70,7 @@ class FlatReader:
 
     def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
         """One tile (size_px, size_px, 3) after the other."""
-        edge = (plan.size_px, plan.size_px)
-        for x, y in to_plane(l0_xy, plan.plane).tolist():
-            yield scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), edge)
+        return tiles_one_by_one(self, l0_xy, plan)
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """None: a flat image has no stored tiles."""

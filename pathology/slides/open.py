@@ -46,6 +46,10 @@ def open_slide(record: SlideRecord) -> SlideReader:
 def _file_of(record: SlideRecord) -> Path:
     """The file to open; of a DICOM folder, its first file."""
     path = record.slide_path
+    if path.name.lower().endswith((".ome.zarr", ".zarr")):
+        raise UnreadableSlide(
+            record.slide_id, f"{path.name}: OME-Zarr is not read", "Convert it to OME-TIFF"
+        )
     try:
         if path.is_dir():
             return _first_dicom(record.slide_id, path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pathology.core.errors import UnreadableSlide
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
-from pathology.slides.reader import STRIP_PX, Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
+from pathology.slides.reader import STRIP_PX, Halved, Pixels, SlideFacts, shrink, tiles_one_by_one
 from pathology.slides.resolution import Spacing
 
 MAX_REDUCTION = 64
@@ -54,9 +54,7 @@ class OpenSlideReader:
 
     def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
         """One tile (size_px, size_px, 3) after the other."""
-        edge = (plan.size_px, plan.size_px)
-        for x, y in to_plane(l0_xy, plan.plane).tolist():
-            yield scale_to(self.read_plane(plan.plane, (x, y), plan.read_px), edge)
+        return tiles_one_by_one(self, l0_xy, plan)
 
     def stored_jpegs(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> list[bytes] | None:
         """None: OpenSlide does not give stored streams."""

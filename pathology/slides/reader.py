@@ -87,6 +87,15 @@ def read_tiles(slide: SlideReader, l0_xy: NDArray[np.int64], plan: ReadPlan) -> 
     return tiles
 
 
+def tiles_one_by_one(
+    slide: SlideReader, l0_xy: NDArray[np.int64], plan: ReadPlan
+) -> Iterator[Pixels]:
+    """One tile after the other, each read by itself: for readers that can share nothing."""
+    for x, y in to_plane(l0_xy, plan.plane).tolist():
+        region = slide.read_plane(plan.plane, (x, y), plan.read_px)
+        yield scale_to(region, (plan.size_px, plan.size_px))
+
+
 def to_plane(l0_xy: NDArray[np.int64], plane: Plane) -> NDArray[np.int64]:
     """Level-0 corners (N, 2) in the plane's pixels, rounded to whole ones."""
     return np.asarray(np.rint(l0_xy / np.asarray(plane.step)), np.int64)

@@ -226,7 +226,9 @@ def test_a_missing_an_empty_and_a_wrong_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.svs").touch()
     (tmp_path / "text.svs").write_text("not a slide", encoding="utf-8")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "a.ome.zarr").mkdir()
     for name, said in {
+        "a.ome.zarr": "OME-Zarr is not read",
         "none.svs": "no such file",
         "empty.svs": "is empty",
         "text.svs": "recognizes it",
