@@ -105,6 +105,7 @@ def _fill(
     writer = TileWriter(scratch, survey.plan.size_px, config.store)
     if job.coords_only:
         selection = without_judging(survey)
+        report(len(selection.kept))
     else:
         blocks: list[Judged] = []
         for block in judge_blocks(slide, survey, config, job.threads):
