@@ -104,7 +104,8 @@ class Run:
 
     def scratch(self) -> list[str]:
         """Names of what is half-made below out."""
-        return [p.name for p in self.out.rglob(".*.tmp")]
+        folders = (self.out, *(self.out / name for name in ("tiles", "overlays", "masks")))
+        return [path.name for folder in folders for path in folder.glob(".*.tmp")]
 
     def end(self) -> None:
         """Put an end to whatever still runs."""
