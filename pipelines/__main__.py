@@ -5,6 +5,7 @@ Worker processes load this module, too, and so it imports nothing before it is r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -17,8 +18,9 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # finding none tak
 def main() -> None:
     """Run the command line. Exit codes: 0 fine, 1 some slides failed, 2 nothing ran."""
     code = run()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # whoever read our output may have gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # all is on disk: taking the libraries down would take a tenth of a second
 
 
