@@ -7,11 +7,13 @@ from pathlib import Path
 
 from pathology.core.manifest import read_manifest
 from pathology.core.run_record import num_cores
+from pathology.core.supervise import prepare_workers
 from pathology.simulate.cohort import simulate_cohort
 from pathology.simulate.faults import FAULTS
 from pathology.stain.config import StainConfig
 from pathology.tiling.config import TilingConfig
 from pathology.tiling.outcome import FAILED
+from pipelines import restain, tile_work
 from pipelines.report import write_report
 from pipelines.restain import stain_run
 from pipelines.tables import read_process_list
@@ -26,6 +28,7 @@ def run_demo(out: Path, num_slides: int, seed: int, workers: int | None = None) 
     Exit code 0 where every sound slide was tiled and every broken one was refused.
     """
     start = time.perf_counter()
+    prepare_workers([*tile_work.PRELOAD, *restain.PRELOAD])  # one server for both stages
     manifest = out / "cohort" / "manifest.csv"
     if not manifest.exists():
         print(f"Simulating {num_slides} slides and {len(FAULTS)} with planted faults ...")

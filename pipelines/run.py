@@ -11,8 +11,10 @@ from pathology.core.config import StageConfig, load_config
 from pathology.core.errors import ConfigError
 from pathology.core.geometry import MAX_MPP, MIN_MPP
 from pathology.core.run_record import num_cores
+from pathology.core.supervise import prepare_workers
 from pathology.stain.config import StainConfig
 from pathology.tiling.config import TilingConfig
+from pipelines import restain, tile_work
 from pipelines.report import write_report
 from pipelines.restain import stain_run
 from pipelines.tile import TileOptions, tile_manifest
@@ -51,6 +53,7 @@ def run_all(options: RunOptions) -> int:
     """Run every stage of a settings file; the exit code is 1 where a slide failed in any stage."""
     if not options.config.is_file():
         raise ConfigError(f"{options.config}: no such file. 'pathology init' writes one")
+    prepare_workers([*tile_work.PRELOAD, *restain.PRELOAD])  # one server for both stages
     config = load_config(RunConfig, options.config, options.overrides)
     home = options.config.resolve().parent
     out = home / config.out

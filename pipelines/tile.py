@@ -28,7 +28,7 @@ from pipelines.tables import (
     read_process_list,
     write_summary,
 )
-from pipelines.tile_work import SlideTask, fail_one, plan_one, tile_one
+from pipelines.tile_work import SlideTask, fail_one, plan_one, start_workers, tile_one
 
 MAX_LISTED = 10
 
@@ -68,6 +68,8 @@ def run_tiling(options: TileOptions) -> int:
 def tile_manifest(options: TileOptions, config: TilingConfig) -> int:
     """Tile every slide of a manifest with these settings; returns the exit code."""
     workers = num_cores() if options.workers is None else options.workers
+    if workers and not options.scheduler:
+        start_workers()  # unless they were started as soon as the command was known
     manifest = read_manifest(options.manifest, options.data_root, is_tcga=options.is_tcga)
     chosen = [SlideTask(record, options.coords) for record in _choose(manifest, options)]
     for remark in manifest.remarks:

@@ -43,7 +43,3 @@ class MissingSpacing(SlideError):
 
 class WrongResolution(SlideError):
     """The slide cannot give the resolution that was asked for."""
-
-
-class SlideTimeout(SlideError):
-    """The slide took longer than it was allowed."""
