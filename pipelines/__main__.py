@@ -18,6 +18,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # finding none tak
 def main() -> None:
     """Run the command line. Exit codes: 0 fine, 1 some slides failed, 2 nothing ran."""
     code = run()
+    if code == INTERRUPTED:
+        sys.exit(code)  # in good order: threads may be in the midst of starting or ending workers
     with contextlib.suppress(OSError):  # whoever read our output may have gone
         sys.stdout.flush()
         sys.stderr.flush()
