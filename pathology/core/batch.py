@@ -72,8 +72,12 @@ class Batch(Generic[Item, Result]):
     def _run_in_processes(
         self, items: Sequence[Item], do: Callable[[Item], Result], stop: threading.Event
     ) -> list[Result]:
-        if min(self.workers, len(items)) <= 1:
-            return [do(item) for item in items]  # nothing to spread
+        if min(self.workers, len(items)) <= 1:  # nothing to spread
+            with ThreadPoolExecutor(1) as pool:  # a signal must not hit the start of a worker
+                try:
+                    return list(pool.map(do, items))
+                finally:
+                    stop.set()
         import dask.threaded
 
         results: dict[int, Result] = {}

@@ -132,8 +132,6 @@ def supervise(
 ) -> Result:
     """Run one item in a fresh process, forward its progress, and put an end to it if need be."""
     start = time.perf_counter()
-    if stop.is_set():
-        return task.failure(item, WorkerDied(INTERRUPTED), 0.0, "")
     try:
         process, receiver = _start(task, item)
     except OSError as fault:  # no more processes or files, for now
