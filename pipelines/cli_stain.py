@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,14 @@ from pipelines.cli_options import ConfigFile, Overrides, Workers
 stain = typer.Typer(
     no_args_is_help=True, help="Normalize the colour of stained slides towards one style."
 )
+
+
+class OutputFormat(Enum):
+    """What `apply` writes."""
+
+    STORE = "store"
+    OME_TIFF = "ome-tiff"
+    TILES = "tiles"
 
 
 @stain.command("fit")
@@ -26,7 +35,7 @@ def stain_fit(
     """Fit a reference style to a run, a tile store or an image."""
     from pathology.core.config import load_config
     from pathology.stain.config import StainConfig
-    from pipelines.stain import fit_model
+    from pipelines.stain_fit import fit_model
 
     overrides = [f"method={method}", *(set_ or ())]
     reference = fit_model(target, out, load_config(StainConfig, None, overrides))
@@ -36,24 +45,63 @@ def stain_fit(
 
 @stain.command("apply")
 def stain_apply(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A tiling run or a tile store.")],
-    out: Annotated[Path, typer.Option(help="Folder of the normalized stores.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A tiling run, a tile store, a folder of pictures or slides, a manifest, a slide.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder; for one slide also a .tiff, or a .png.")],
     model: Annotated[
-        Path | None, typer.Option(help="From `stain fit`. Default: a textbook H&E style.")
+        Path | None, typer.Option(help="From `stain fit` or `train`. Default: a textbook style.")
+    ] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="Of a learned model: teacher, student or lut (default).")
+    ] = None,
+    format_: Annotated[
+        OutputFormat | None,
+        typer.Option(
+            "--format",
+            help="Default: store for tiles, ome-tiff for slides, tiles (PNG) for pictures.",
+        ),
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
+    mpp: Annotated[float | None, typer.Option(help="Of the OME-TIFF. Default: as scanned.")] = None,
+    assume_mpp: Annotated[
+        float | None, typer.Option(help="Microns per pixel of slides that state none.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where relative slide paths start. Default: the manifest.")
+    ] = None,
     workers: Workers = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds a slide may take.")
     ] = None,
 ) -> None:
-    """Render a run's tiles in one style: a store of the same shape for each slide."""
-    from pathology.core.config import load_config
-    from pathology.core.run_record import num_cores
-    from pathology.stain.config import StainConfig
-    from pipelines.restain import stain_run
+    """Render slides, tiles or pictures in one style; running it again does what is missing.
 
-    settings = load_config(StainConfig, config, set_ or ())
-    cores = num_cores() if workers is None else workers
-    raise typer.Exit(stain_run(source, out, settings, model, cores, timeout))
+    Whole slides become pyramidal OME-TIFF files, which QuPath and OpenSlide open. Settings of those
+    files start with pyramid: --set pyramid.jpeg_quality=95. Examples:
+
+        pathology stain apply slide.svs --model style.json --out normalized.ome.tiff
+
+        pathology stain apply RUN --model style.json --out RUN/stain
+    """
+    from pathology.core.run_record import num_cores
+    from pipelines.restain import ApplyOptions, settings_of, stain_input
+
+    settings, pyramid = settings_of(config, set_ or (), quality, mpp)
+    options = ApplyOptions(
+        source=source,
+        out=out,
+        model=model,
+        wanted=None if format_ is None else format_.value,
+        pyramid=pyramid,
+        assume_mpp=assume_mpp,
+        data_root=data_root,
+        workers=num_cores() if workers is None else workers,
+        timeout_s=timeout,
+    )
+    raise typer.Exit(stain_input(options, settings))

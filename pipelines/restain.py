@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pathology.core.config import load_config
 from pathology.core.supervise import prepare_workers
+from pathology.slides.ome_writer import PyramidConfig
 from pathology.stain.config import StainConfig
+from pathology.stain.load import load_model
 from pathology.stain.outcome import StainOutcome
-from pathology.tiling.outcome import FAILED
+from pathology.tiling.outcome import DONE, FAILED
 from pipelines.progress import progress
-from pipelines.stain import load_model, normalize_run, stores_of
+from pipelines.stain import apply_recipe
+from pipelines.stain_apply import Format, Spread, jobs_of
+from pipelines.stain_kinds import look_at
+from pipelines.stain_recipe import Recipe
 
-PRELOAD = ("pathology.stain.normalize_store",)
+PRELOAD = ("pathology.stain.normalize_store", "pipelines.stain_slide", "pipelines.stain_tiles")
+MAX_LISTED = 10
+PYRAMID = "pyramid."  # what overrides of those settings start with
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How `stain apply` is run; see the command's help for each."""
+
+    source: Path
+    out: Path
+    model: Path | None = None
+    wanted: Format | None = None
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
+    assume_mpp: float | None = None
+    data_root: Path | None = None
+    workers: int = 0
+    timeout_s: float | None = None
 
 
 def stain_run(
@@ -24,32 +49,74 @@ def stain_run(
     timeout_s: float | None = None,
 ) -> int:
     """Normalize a run's stores and say how it went; the exit code is 1 where a slide failed."""
+    options = ApplyOptions(run, out, model, workers=workers, timeout_s=timeout_s)
+    return stain_input(options, config)
+
+
+def stain_input(options: ApplyOptions, config: StainConfig) -> int:
+    """Normalize whatever is given and say how it went; the exit code is 1 where a part failed.
+
+    Raises StainError, ArtifactError or ManifestError before anything is written.
+    """
     start = time.perf_counter()
-    if workers:
+    if options.workers:
         prepare_workers(PRELOAD)
-    reference = load_model(model)
-    with progress("stain", len(stores_of(run))) as shown:
-        outcomes = normalize_run(
-            run,
-            out,
-            config,
-            reference,
-            workers=workers,
-            timeout_s=timeout_s,
-            on_outcome=lambda outcome: shown.item(_line(outcome)),
+    model = load_model(options.model, config.method)
+    given = look_at(options.source, options.data_root)
+    jobs = jobs_of(given, options.out, options.wanted)
+    recipe = Recipe(model, config, options.pyramid, options.assume_mpp)
+    unit = "pictures" if given.kind == "images" else "tiles"
+    with progress("stain", given.num_members, unit) as shown:
+        outcomes = apply_recipe(
+            given,
+            options.out,
+            recipe,
+            options.wanted,
+            Spread(options.workers, options.timeout_s),
+            on_outcome=lambda outcome: shown.item(_line(outcome, unit)),
             on_progress=shown.step,
         )
-    seconds = time.perf_counter() - start
+    print(summary(outcomes, model.source or model.method, unit, time.perf_counter() - start))
+    failures = [outcome for outcome in outcomes if outcome.status == FAILED]
+    for outcome in failures[:MAX_LISTED]:
+        print(f"  {outcome.slide_id}: {outcome.reason}")
+    if len(failures) > MAX_LISTED:
+        print(f"  and {len(failures) - MAX_LISTED} more in {options.out / 'stain.csv'}")
+    if any(outcome.status == DONE for outcome in outcomes):
+        is_one = len(jobs) == 1 and jobs[0].target.is_file()
+        print(f"Open: {jobs[0].target if is_one else options.out}")
+    return 1 if failures else 0
+
+
+def settings_of(
+    config: Path | None, overrides: Sequence[str], quality: str | None, mpp: float | None
+) -> tuple[StainConfig, PyramidConfig]:
+    """The settings of colour and those of the files, which are given as pyramid.key=value."""
+    ours = [text for text in overrides if text.startswith(PYRAMID)]
+    others = [text for text in overrides if not text.startswith(PYRAMID)]
+    if quality is not None:
+        others.append(f"quality={quality}")
+    if mpp is not None:
+        ours.append(f"{PYRAMID}mpp={mpp}")
+    pyramid = load_config(PyramidConfig, None, [text.removeprefix(PYRAMID) for text in ours])
+    return load_config(StainConfig, config, others), pyramid
+
+
+def summary(outcomes: Sequence[StainOutcome], source: str, unit: str, seconds: float) -> str:
+    """The run in a line."""
     num_tiles = sum(outcome.num_tiles for outcome in outcomes)
     num_passed = sum(outcome.num_passed_through for outcome in outcomes)
     num_failed = sum(outcome.status == FAILED for outcome in outcomes)
-    print(
-        f"{len(outcomes)} slides normalized to {reference.source}, {num_failed} failed; "
-        f"{num_tiles:,} tiles, {num_passed:,} passed through unchanged, in {seconds:.1f} s"
+    what = unit if unit == "pictures" else "slides"
+    rate = f" ({num_tiles / seconds:,.0f} {unit}/s)" if num_tiles and seconds > 0 else ""
+    return (
+        f"{len(outcomes)} {what} normalized to {source}, {num_failed} failed; {num_tiles:,} "
+        f"{unit}, {num_passed:,} passed through unchanged, in {seconds:.1f} s{rate}"
     )
-    return 1 if num_failed else 0
 
 
-def _line(outcome: StainOutcome) -> str:
+def _line(outcome: StainOutcome, unit: str) -> str:
     said = f" ({outcome.reason})" if outcome.reason else ""
+    if unit == "pictures":
+        return f"{outcome.slide_id}: {outcome.status}{said}"
     return f"{outcome.slide_id}: {outcome.status}, {outcome.num_tiles:,} tiles{said}"

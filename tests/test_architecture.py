@@ -19,7 +19,10 @@ LAYERS = [  # each may import the rows below it; names in one row may not meet
 ]
 DOORS = {  # third-party package -> the files that may import it
     "openslide": {"pathology/slides/openslide_reader.py"},
-    "tifffile": {"pathology/slides/tiff_reader.py", "pathology/simulate/pyramid.py"},
+    "tifffile": {
+        f"pathology/{name}.py"
+        for name in ("slides/tiff_reader", "slides/ome_writer", "simulate/pyramid")
+    },
     "simplejpeg": {"pathology/slides/jpeg.py"},
     "imagecodecs": {"pathology/slides/jpeg.py", "pathology/tiling/store.py"},
     "zarr": {"pathology/tiling/jpeg_codec.py"},

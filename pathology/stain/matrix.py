@@ -3,21 +3,29 @@
 Method: Macenko et al., "A method for normalizing histology slides for quantitative analysis",
 ISBI 2009. Optical density is the natural logarithm here, -ln(intensity / white level), so stain
 vectors are theirs and concentrations are 2.303 times those of their base-10 equation (1).
+
+Functions of groups (letters in arrays.py) take numpy arrays or torch tensors.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
+
+from pathology.stain.arrays import (
+    Array,
+    as_floats,
+    masked_mean,
+    masked_percentiles,
+    num_counted,
+)
+from pathology.stain.tissue import depth_of, glass_levels, stained
 
 Pixels = NDArray[np.uint8]  # (..., 3) RGB
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]  # (2, 3), rows hematoxylin and eosin, unit length
-
-MIN_GLASS, MAX_GLASS_SPREAD, GLASS_DEPTH = 180, 25, 12  # grey levels
-MIN_GLASS_PIXELS = 50
-SATURATED = 4  # a channel this dark no longer says how much stain there is
 
 
 def od_table(white_level: NDArray[np.float64]) -> Floats:
@@ -45,19 +53,13 @@ def estimate_white(pixels: Pixels) -> NDArray[np.float64] | None:
     Glass is bright and grey; of such pixels the brightest few levels count, so that pale tissue
     does not, and their median is returned.
     """
-    brightest, darkest = pixels.max(axis=1), pixels.min(axis=1)
-    bright = pixels[(darkest >= MIN_GLASS) & (brightest - darkest <= MAX_GLASS_SPREAD)]
-    if len(bright) < MIN_GLASS_PIXELS:
-        return None
-    level = bright.mean(axis=1)
-    glass = bright[level >= np.percentile(level, 95) - GLASS_DEPTH]
-    return np.asarray(np.median(glass, axis=0), np.float64)
+    level_13, is_found_1 = glass_levels(pixels[None])
+    return np.asarray(level_13[0], np.float64) if is_found_1[0] else None
 
 
 def is_stained(pixels: Pixels, od: Floats, min_od: float) -> NDArray[np.bool_]:
     """Which pixels (N,) carry stain: neither glass, by mean optical density, nor saturated."""
-    is_dark: NDArray[np.bool_] = pixels.min(axis=-1) <= SATURATED
-    return np.asarray((od.mean(axis=-1) > min_od) & ~is_dark, np.bool_)
+    return np.asarray(stained(pixels, depth_of(od), min_od), np.bool_)
 
 
 def macenko_matrix(od: Floats, alpha: float, min_angle: float) -> Matrix | None:
@@ -67,27 +69,66 @@ def macenko_matrix(od: Floats, alpha: float, min_angle: float) -> Matrix | None:
     alpha      percentile taken for the extreme directions, above 0 and below 50
     min_angle  degrees between the two directions below which they count as one stain
 
+    The row with more red absorption is H.
+    """
+    every = np.ones((1, len(od)), np.bool_)
+    matrix_123 = stain_matrices(od[None], every, alpha)
+    return np.asarray(matrix_123[0]) if angles(matrix_123)[0] >= min_angle else None
+
+
+def stain_matrices(
+    od_GP3: Array, is_stained_GP: Array, alpha: float, *, is_centered: bool = False
+) -> Array:
+    """Stain matrix (G, 2, 3), float64, of each group's stained pixels; zeros where there is none.
+
+    alpha        percentile taken for the extreme directions, above 0 and below 50
+    is_centered  find the plane by the covariance, as torchstain and TIAToolbox do; the paper's
+                 singular vectors, the default, are those of uncentered densities
+
     The plane of the two largest singular vectors, then the robust extremes of the angle within
     it: Macenko et al. 2009, algorithm 1, steps 3 to 8. The row with more red absorption is H.
     """
-    if len(od) < 3:
-        return None
-    moments = (od.T @ od).astype(np.float64) / len(od)
-    _, vectors = np.linalg.eigh(moments)
-    plane = vectors[:, [2, 1]]
-    plane[:, 0] *= 1.0 if plane[:, 0].sum() >= 0 else -1.0
-    along = od @ plane.astype(np.float32)
-    angle = np.arctan2(along[:, 1], along[:, 0])
-    extremes = np.percentile(angle, [alpha, 100 - alpha])
-    rows = np.stack([np.cos(extremes), np.sin(extremes)], axis=1) @ plane.T
-    rows = np.maximum(rows, 0.0)  # a stain absorbs or does not
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not np.isfinite(rows).all() or length.min() < 1e-6:
-        return None
-    rows = rows / length
-    if angle_between(rows[0], rows[1]) < min_angle:
-        return None
-    return np.asarray(rows[np.argsort(-rows[:, 0], kind="stable")], np.float64)
+    xp = array_namespace(od_GP3)
+    od = xp.astype(xp.where(is_stained_GP[..., None], od_GP3, 0.0), xp.float64)
+    number = xp.astype(xp.clip(num_counted(is_stained_GP), 1, None), xp.float64)[:, None, None]
+    moments = xp.matmul(xp.permute_dims(od, (0, 2, 1)), od) / number
+    if is_centered:
+        mean = xp.astype(masked_mean(od_GP3, is_stained_GP), xp.float64)
+        moments = moments - mean[:, :, None] * mean[:, None, :]
+    _, vectors = xp.linalg.eigh(moments)
+    first = vectors[:, :, 2]
+    first = xp.where(xp.sum(first, axis=1)[:, None] >= 0, first, -first)
+    plane_G32 = xp.stack([first, vectors[:, :, 1]], axis=2)
+    along = xp.matmul(od_GP3, as_floats(plane_G32))
+    angle = xp.atan2(along[..., 1], along[..., 0])
+    extremes = xp.astype(masked_percentiles(angle, is_stained_GP, [alpha, 100 - alpha]), xp.float64)
+    directions_G22 = xp.stack([xp.cos(extremes), xp.sin(extremes)], axis=2)
+    return h_first(unit_rows(xp.matmul(directions_G22, xp.permute_dims(plane_G32, (0, 2, 1)))))
+
+
+def unit_rows(rows: Array) -> Array:
+    """Stain vectors (..., 2, 3) of unit length; a stain absorbs or does not, so none is negative.
+
+    A row with no absorption at all becomes zero.
+    """
+    xp = array_namespace(rows)
+    rows = xp.clip(rows, 0.0, None)
+    return rows / xp.clip(xp.sqrt(xp.sum(rows**2, axis=-1, keepdims=True)), 1e-6, None)
+
+
+def h_first(matrix_G23: Array) -> Array:
+    """The rows in order: the one with more red absorption, hematoxylin, first."""
+    xp = array_namespace(matrix_G23)
+    is_ordered = (matrix_G23[:, 0, 0] >= matrix_G23[:, 1, 0])[:, None, None]
+    return xp.where(is_ordered, matrix_G23, xp.flip(matrix_G23, axis=1))
+
+
+def angles(matrix_G23: Array) -> Array:
+    """Degrees (G,) between the two rows of unit length; 0 where a row is zero."""
+    xp = array_namespace(matrix_G23)
+    is_whole = xp.all(xp.sum(matrix_G23**2, axis=-1) > 0.5, axis=-1)
+    cosine = xp.clip(xp.sum(matrix_G23[:, 0] * matrix_G23[:, 1], axis=-1), -1.0, 1.0)
+    return xp.where(is_whole, xp.acos(cosine) * (180 / np.pi), 0.0)
 
 
 def angle_between(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -95,12 +136,13 @@ def angle_between(one: NDArray[np.float64], other: NDArray[np.float64]) -> float
     return float(np.degrees(np.arccos(np.clip(one @ other, -1.0, 1.0))))
 
 
-def concentrations(od: Floats, matrix: Matrix) -> Floats:
-    """Amounts (num_pixels, 2) of each stain by least squares, from od (num_pixels, 3).
+def concentrations(od: Array, matrix: Array) -> Array:
+    """Amounts (..., P, 2) of each stain by least squares, from od (..., P, 3), as float32.
 
     Solves od = concentrations @ matrix, the mixture OD = VS of Macenko et al. 2009.
     """
-    return np.asarray(od @ np.linalg.pinv(matrix).astype(np.float32), np.float32)
+    xp = array_namespace(od)
+    return xp.matmul(od, as_floats(xp.linalg.pinv(matrix)))
 
 
 def max_concentrations(amounts: Floats) -> NDArray[np.float64]:
@@ -108,19 +150,23 @@ def max_concentrations(amounts: Floats) -> NDArray[np.float64]:
     return np.asarray(np.percentile(amounts, 99, axis=0), np.float64)
 
 
-def with_residual(matrix: Matrix) -> NDArray[np.float64]:
-    """The stain matrix with a third unit row at right angles, for what neither stain explains."""
-    third = np.cross(matrix[0], matrix[1])
-    return np.vstack([matrix, third / np.linalg.norm(third)])
+def with_residual(matrix: Array) -> Array:
+    """The stain matrix (..., 2, 3) with a third unit row at right angles to both.
+
+    It stands for what neither stain explains.
+    """
+    xp = array_namespace(matrix)
+    third = xp.linalg.cross(matrix[..., 0, :], matrix[..., 1, :])
+    third = third / xp.sqrt(xp.sum(third**2, axis=-1, keepdims=True))
+    return xp.concat([matrix, third[..., None, :]], axis=-2)
 
 
-def rerender_matrix(
-    source: Matrix, target: Matrix, gain: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The (3, 3) map of optical density, od_target = od_source @ map, from one style to another.
+def rerender_matrix(source: Array, target: Array, gain: Array) -> Array:
+    """The (..., 3, 3) map of optical density, od_target = od_source @ map, between two styles.
 
-    gain  (2,) factor on each stain's concentration
+    gain  (..., 2) factor on each stain's concentration
     What neither stain explains is carried over at its strength. Equal styles give the identity.
     """
-    scale = np.append(gain, 1.0)[:, None]
-    return np.asarray(np.linalg.inv(with_residual(source)) @ (scale * with_residual(target)))
+    xp = array_namespace(source)
+    scale = xp.concat([gain, xp.ones_like(gain[..., :1])], axis=-1)[..., None]
+    return xp.matmul(xp.linalg.inv(with_residual(source)), scale * with_residual(target))

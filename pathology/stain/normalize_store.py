@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pathology import __version__
 from pathology.core.artifact import fingerprint, publish
 from pathology.core.errors import ArtifactError, SlideError
 from pathology.slides.jpeg import DamagedJpeg
 from pathology.stain.config import StainConfig
-from pathology.stain.macenko import MacenkoNormalizer, StainReference
-from pathology.stain.matrix import Pixels, angle_between
+from pathology.stain.contract import RAW, StainMismatch, require_same_stain
+from pathology.stain.matrix import Pixels
+from pathology.stain.normalizer import SlideNormalizer, StainModel
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.config import StoreConfig
 from pathology.tiling.outcome import DONE, EMPTY
@@ -32,8 +32,12 @@ from pathology.tiling.store import (
     read_attributes,
 )
 
-STAIN_SCHEMA = 1
-TILES_AT_ONCE = 128
+STAIN_SCHEMA = 2
+TILES_AT_ONCE = 16  # in one call of render, which learned models like
+BLOCKS_A_THREAD = 4  # on their way at a time
+MPP_TOLERANCE = 0.02
+MAX_SAMPLE_PIXELS = 40_000_000  # 120 MB
+DERIVED = ("stain_matrix",)  # columns that a change of colors makes untrue
 
 Report = Callable[[int], None]  # told how many more tiles were done
 
@@ -48,7 +52,7 @@ class Restained(NamedTuple):
 def normalize_store(
     source: Path,
     target: Path,
-    reference: StainReference,
+    model: StainModel,
     config: StainConfig,
     *,
     threads: int = 1,
@@ -56,23 +60,20 @@ def normalize_store(
 ) -> StainOutcome:
     """Normalize one slide's store, or find that it is done already by the same recipe.
 
-    Raises SlideError for a store that cannot be used, OSError for a full disk, and leaves
-    nothing half-written.
+    Raises SlideError for a store that cannot be used, among them one that is normalized already
+    or whose resolution is not the model's; OSError for a full disk. Leaves nothing half-written.
     """
     start = time.perf_counter()
     cv2.setNumThreads(1)  # the threads are ours
     slide_id = target.stem
     with _blaming(slide_id):
         store = open_tiles(source)
-        name = restained_fingerprint(store.attributes, reference, config)
+        name = restained_fingerprint(store.attributes, model, config)
         finished = _finished(target, name)
         if finished is not None:
             return finished
-        if not store.has_pixels:
-            raise SlideError(
-                slide_id, "its store holds coordinates only", "Tile without --coords-only"
-            )
-        normalizer = MacenkoNormalizer.fit(sample_pixels(store, config), reference, config)
+        _require_usable(slide_id, store, model)
+        normalizer = model.for_slide(sample_tiles(store, config), config)
         with publish(target) as scratch:
             writer = TileWriter(scratch, store.size_px, _encoding_of(store))
             num_passed = 0
@@ -84,60 +85,82 @@ def normalize_store(
             outcome = StainOutcome(
                 slide_id=slide_id,
                 status=DONE if len(store) else EMPTY,
-                reason=_reason(normalizer, len(store), num_passed),
+                reason=_reason(model, normalizer, len(store), num_passed),
                 num_tiles=len(store),
                 num_passed_through=num_passed,
                 store_bytes=writer.num_bytes,
                 fingerprint=name,
                 seconds=round(time.perf_counter() - start, 3),
-                **_measured(normalizer),
+                **normalizer.measured(),
             )
-            attributes = _attributes(store, outcome, reference, config)
-            writer.finish(store.columns, attributes, has_pixels=True)
+            attributes = _attributes(store, outcome, model, config)
+            columns = {name: store.columns[name] for name in store.columns if name not in DERIVED}
+            writer.finish(columns, attributes, has_pixels=True)
     return outcome
 
 
-def sample_pixels(store: TileStore, config: StainConfig) -> Pixels:
-    """Pixels (n, 3) on an even grid over evenly spaced tiles of a store."""
-    rows = np.unique(np.linspace(0, len(store) - 1, config.num_sample_tiles).astype(int))
+def sample_tiles(store: TileStore, config: StainConfig) -> Pixels:
+    """Tiles (n, H, W, 3), evenly spaced over a store; fewer where they are large."""
     if not len(store):
-        return np.zeros((0, 3), np.uint8)
-    num_pixels = len(rows) * store.size_px**2
-    step = max(1, int(np.ceil(np.sqrt(num_pixels / config.num_sample_pixels))))
-    first = step // 2
-    picked = [_read(store, row)[first::step, first::step].reshape(-1, 3) for row in rows.tolist()]
-    return np.concatenate(picked)
+        return np.zeros((0, store.size_px, store.size_px, 3), np.uint8)
+    num = max(1, min(config.num_sample_tiles, MAX_SAMPLE_PIXELS // store.size_px**2))
+    rows = np.unique(np.linspace(0, len(store) - 1, num).astype(np.int64))
+    return store.read(rows)
 
 
 def restained_fingerprint(
-    attributes: dict[str, Any], reference: StainReference, config: StainConfig
+    attributes: dict[str, Any], model: StainModel, config: StainConfig
 ) -> str:
     """Name of the store that normalizing the store with these attributes makes."""
-    inputs = {"tiles": str(attributes["fingerprint"]), "reference": reference.fingerprint}
+    inputs = {"tiles": str(attributes["fingerprint"]), "model": model.fingerprint}
     return fingerprint("stained tiles", STAIN_SCHEMA, config, inputs)
 
 
+def _require_usable(slide_id: str, store: TileStore, model: StainModel) -> None:
+    """Raise SlideError for a store without pixels, of another resolution, or normalized."""
+    if not store.has_pixels:
+        raise SlideError(slide_id, "its store holds coordinates only", "Tile without --coords-only")
+    mpp = float(store.attributes["config"]["tile"]["mpp"])
+    if model.mpp is not None and abs(mpp / model.mpp - 1) > MPP_TOLERANCE:
+        raise SlideError(
+            slide_id,
+            f"its tiles have {mpp:g} microns per pixel, the stain model was made for {model.mpp:g}",
+            f"Tile with --set tile.mpp={model.mpp:g}, or use a model made for {mpp:g}",
+        )
+    try:
+        require_same_stain(store.attributes, RAW)
+    except StainMismatch as error:
+        raise SlideError(
+            slide_id, "its store is normalized already", "Give the tiling run"
+        ) from error
+
+
 def _restained_blocks(
-    store: TileStore, normalizer: MacenkoNormalizer, threads: int
+    store: TileStore, normalizer: SlideNormalizer, threads: int
 ) -> Iterator[Sequence[Restained]]:
-    """All tiles in order, a few at a time so that memory stays bounded."""
+    """All tiles in order, a few blocks at a time so that memory stays bounded."""
     encoding = _encoding_of(store)
 
-    def restain(row: int) -> Restained:
-        tiles, is_passed = normalizer.render(_read(store, row)[np.newaxis])
-        if is_passed[0]:
-            return Restained(store.encoded(row), True)  # its own bytes: no second compression
-        return Restained(encode_tile(tiles[0], encoding), False)
+    def restain(rows: range) -> list[Restained]:
+        tiles, is_passed = normalizer.render(store.read(rows))
+        return [
+            Restained(store.encoded(row), True)  # its own bytes: no second compression
+            if passed
+            else Restained(encode_tile(tile, encoding), False)
+            for row, tile, passed in zip(rows, tiles, is_passed, strict=True)
+        ]
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for first in range(0, len(store), TILES_AT_ONCE):
-            rows = range(first, min(first + TILES_AT_ONCE, len(store)))
-            yield list(pool.map(restain, rows) if threads > 1 else map(restain, rows))
-
-
-def _read(store: TileStore, row: int) -> Pixels:
-    tile: Pixels = store.read([row])[0]
-    return tile
+    blocks = [
+        range(first, min(first + TILES_AT_ONCE, len(store)))
+        for first in range(0, len(store), TILES_AT_ONCE)
+    ]
+    if threads <= 1:
+        yield from map(restain, blocks)
+        return
+    at_once = BLOCKS_A_THREAD * threads
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(blocks), at_once):
+            yield from pool.map(restain, blocks[first : first + at_once])
 
 
 def _encoding_of(store: TileStore) -> StoreConfig:
@@ -145,7 +168,7 @@ def _encoding_of(store: TileStore) -> StoreConfig:
 
 
 def _attributes(
-    store: TileStore, outcome: StainOutcome, reference: StainReference, config: StainConfig
+    store: TileStore, outcome: StainOutcome, model: StainModel, config: StainConfig
 ) -> dict[str, Any]:
     """What the source said, with the normalization added and the names that it changes."""
     said = store.attributes
@@ -155,10 +178,11 @@ def _attributes(
         "store_bytes": outcome.store_bytes,
     }
     stain = {
-        "method": config.method,
+        "method": model.method,
+        "model_fingerprint": model.fingerprint,
+        "source": model.source,
+        "mpp": model.mpp,
         "config": config.model_dump(mode="json"),
-        "reference": reference.model_dump(mode="json"),
-        "reference_fingerprint": reference.fingerprint,
         "tiles_fingerprint": said["fingerprint"],
         "num_normalized": outcome.num_tiles - outcome.num_passed_through,
         "num_passed_through": outcome.num_passed_through,
@@ -168,32 +192,13 @@ def _attributes(
     return {**said, "fingerprint": outcome.fingerprint, "outcome": tiled, "stain": stain}
 
 
-def _measured(normalizer: MacenkoNormalizer) -> dict[str, Any]:
-    """The columns that describe the slide's own staining."""
-    own = normalizer.own
-    if own is None:
-        return {}
-    reference = normalizer.reference.stains.matrix
-    return {
-        "hematoxylin": _text(own.matrix[0]),
-        "eosin": _text(own.matrix[1]),
-        "h_shift": round(angle_between(own.matrix[0], reference[0]), 2),
-        "e_shift": round(angle_between(own.matrix[1], reference[1]), 2),
-        "h_gain": round(float(normalizer.gain[0]), 3),
-        "e_gain": round(float(normalizer.gain[1]), 3),
-        "white_level": " ".join(f"{level:.0f}" for level in own.white_level),
-    }
-
-
-def _text(vector: NDArray[np.float64]) -> str:
-    return " ".join(f"{value:.4f}" for value in vector)
-
-
-def _reason(normalizer: MacenkoNormalizer, num_tiles: int, num_passed: int) -> str:
+def _reason(model: StainModel, normalizer: SlideNormalizer, num_tiles: int, num_passed: int) -> str:
     if not num_tiles:
         return "the store holds no tiles"
-    if normalizer.own is None:
+    if normalizer.problem:
         return f"all tiles stay as they are: {normalizer.problem}"
+    if model.method == "none":
+        return "all tiles stay as they are, as the method none says"
     return f"{num_passed} tiles without stain stay as they are" if num_passed else ""
 
 

@@ -24,10 +24,13 @@ def write_group(path: Path, attributes: Mapping[str, Any]) -> None:
     _write(path, {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)})
 
 
-def write_column(path: Path, values: NDArray[Any]) -> None:
+def write_column(
+    path: Path, values: NDArray[Any], attributes: Mapping[str, Any] | None = None
+) -> None:
     """Write an array of numbers as one uncompressed chunk below path."""
     chunk_shape = [max(1, size) for size in values.shape]
-    _write(path, describe(values.shape, chunk_shape, str(values.dtype), [LITTLE_ENDIAN]))
+    said = describe(values.shape, chunk_shape, str(values.dtype), [LITTLE_ENDIAN])
+    _write(path, {**said, "attributes": dict(attributes or {})})
     if values.size:
         chunk = path.joinpath("c", *("0" for _ in values.shape))
         chunk.parent.mkdir(parents=True)
@@ -42,6 +45,15 @@ def read_column(path: Path) -> NDArray[Any]:
         return np.zeros(shape, kind.newbyteorder("="))
     data = path.joinpath("c", *("0" for _ in shape)).read_bytes()
     return np.frombuffer(data, kind).reshape(shape).astype(kind.newbyteorder("="))
+
+
+def column_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of an array that write_column wrote; none where there is no such array."""
+    try:
+        said = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(said.get("attributes", {}))
 
 
 def write_sharded(

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 MATRIX = np.array([[0.66, 0.66, 0.36], [0.12, 0.91, 0.40]])
 MATRIX /= np.linalg.norm(MATRIX, axis=1, keepdims=True)
+OTHER = np.array([[0.55, 0.72, 0.41], [0.21, 0.80, 0.56]])  # another laboratory's
+OTHER /= np.linalg.norm(OTHER, axis=1, keepdims=True)
 
 
 def he_tiles(

@@ -4,7 +4,6 @@ import csv
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import zarr
@@ -12,24 +11,36 @@ import zarr
 from pathology.core.errors import ArtifactError, SlideError
 from pathology.slides import jpeg
 from pathology.stain.config import StainConfig
-from pathology.stain.macenko import TEXTBOOK, MacenkoNormalizer, StainError
-from pathology.stain.normalize_store import normalize_store, sample_pixels
+from pathology.stain.fit import fit_reference
+from pathology.stain.macenko import TEXTBOOK, MacenkoReference
+from pathology.stain.normalize_store import (
+    normalize_store,
+    restained_fingerprint,
+    sample_tiles,
+)
+from pathology.stain.unchanged import Unchanged
 from pathology.tiling.config import StoreConfig, TilingConfig
 from pathology.tiling.store import TileWriter, encode_tile, open_tiles, read_attributes
-from pipelines.stain import fit_model, load_model, normalize_run
-from tests.stain.synthetic import he_tiles
+from pipelines.stain import normalize_run
+from tests.stain.synthetic import OTHER, he_tiles
 
 CONFIG = StainConfig()
-NUM = 10
+NUM = 40  # more than a block
 
 
 def make_store(
-    path: Path, tiles: np.ndarray, encoding: str = "lossless", *, has_pixels: bool = True
+    path: Path,
+    tiles: np.ndarray,
+    encoding: str = "lossless",
+    *,
+    has_pixels: bool = True,
+    mpp: float = 0.5,
+    **columns: np.ndarray,
 ) -> Path:
     """A tile store as the tiling stage would leave it."""
     config = TilingConfig.model_validate(
         {
-            "tile": {"size_px": tiles.shape[1]},
+            "tile": {"size_px": tiles.shape[1], "mpp": mpp},
             "store": {"encoding": encoding, "tiles_per_shard": 4},
         }
     )
@@ -45,7 +56,7 @@ def make_store(
         "slide": {"vendor": "test"},
         "outcome": {"slide_id": path.stem, "status": "done", "num_tiles": len(tiles)},
     }
-    columns = {
+    columns |= {
         "l0_xy": np.arange(2 * len(tiles), dtype=np.int64).reshape(-1, 2),
         "tissue_fraction": np.linspace(0, 1, len(tiles), dtype=np.float32),
     }
@@ -74,8 +85,8 @@ def test_a_store_becomes_one_of_the_same_shape(source: Path, tiles: np.ndarray) 
     assert all((after.columns[name] == before.columns[name]).all() for name in before.columns)
     assert after.attributes["slide"] == before.attributes["slide"]
     assert after.attributes["config"] == before.attributes["config"]
-    own = MacenkoNormalizer.fit(sample_pixels(before, CONFIG), TEXTBOOK, CONFIG)
-    assert (after.read(slice(None)) == own.transform(tiles)).all()
+    own = TEXTBOOK.for_slide(sample_tiles(before, CONFIG), CONFIG)
+    assert (after.read(slice(None)) == own.render(tiles).tiles).all()
     assert zarr.open_group(target, mode="r")["pixels"].shape == (NUM, 64, 64, 3)
 
 
@@ -83,7 +94,9 @@ def test_the_attributes_tell_what_was_done(source: Path, tmp_path: Path) -> None
     normalize_store(source, tmp_path / "a.zarr", TEXTBOOK, CONFIG)
     stain = read_attributes(tmp_path / "a.zarr")["stain"]
     assert stain["method"] == "macenko"
-    assert stain["reference_fingerprint"] == TEXTBOOK.fingerprint
+    assert stain["model_fingerprint"] == TEXTBOOK.fingerprint
+    assert (stain["source"], stain["mpp"]) == (TEXTBOOK.source, None)
+    assert stain["config"] == CONFIG.model_dump(mode="json")
     assert (stain["num_normalized"], stain["num_passed_through"]) == (NUM - 1, 1)
     assert len(stain["outcome"]["hematoxylin"].split()) == 3
 
@@ -201,29 +214,78 @@ def test_a_run_is_never_its_own_target(source: Path, tmp_path: Path) -> None:
         normalize_run(tmp_path / "run", tmp_path / "run", CONFIG)
     with pytest.raises(ArtifactError, match="is the run itself"):
         normalize_run(source, tmp_path / "run", CONFIG)
-    with pytest.raises(ArtifactError, match="no tile stores"):
+    with pytest.raises(ArtifactError, match="nothing to stain here"):
         normalize_run(tmp_path, tmp_path / "out", CONFIG)
 
 
-def test_a_model_is_fitted_to_a_run_a_store_or_an_image(source: Path, tmp_path: Path) -> None:
-    image = tmp_path / "target.png"
-    cv2.imwrite(str(image), cv2.cvtColor(np.hstack(list(he_tiles(6))), cv2.COLOR_RGB2BGR))
-    fitted = [
-        fit_model(target, tmp_path / "model.json", CONFIG)
-        for target in (tmp_path / "run", source, image)
-    ]
-    assert fitted[0].matrix == fitted[1].matrix
-    assert np.allclose(fitted[0].matrix, fitted[2].matrix, atol=0.02)
-    assert load_model(tmp_path / "model.json") == fitted[2]
-    assert load_model(None) is TEXTBOOK
+@pytest.mark.parametrize("method", ["none", "reinhard", "vahadane", "histogram"])
+def test_any_model_will_do(source: Path, tmp_path: Path, tiles: np.ndarray, method: str) -> None:
+    config = StainConfig.model_validate({"method": method})
+    model = fit_reference([he_tiles(4, matrix=OTHER)], config, "others")
+    outcome = normalize_store(source, tmp_path / "b.zarr", model, config)
+    own = model.for_slide(sample_tiles(open_tiles(source), config), config)
+    after = open_tiles(tmp_path / "b.zarr")
+    assert (after.read(slice(None)) == own.render(tiles).tiles).all()
+    assert after.attributes["stain"]["method"] == method
+    assert outcome.num_passed_through == (NUM if method == "none" else 1)
+    assert outcome.fingerprint == restained_fingerprint(
+        open_tiles(source).attributes, model, config
+    )
 
 
-def test_a_target_that_is_no_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(StainError, match="not a readable image"):
-        fit_model(tmp_path / "a.png", tmp_path / "m.json", CONFIG)
-    with pytest.raises(ArtifactError, match="no tile stores"):
-        fit_model(tmp_path / "slide.svs", tmp_path / "m.json", CONFIG)
+def test_tile_by_tile_is_a_setting(source: Path, tmp_path: Path, tiles: np.ndarray) -> None:
+    config = StainConfig(per_tile=True)
+    normalize_store(source, tmp_path / "b.zarr", TEXTBOOK, config)
+    one = TEXTBOOK.for_slide(tiles[5:6], CONFIG).render(tiles[5:6]).tiles
+    assert (open_tiles(tmp_path / "b.zarr").read([5]) == one).all()
+
+
+class MadeFor(MacenkoReference):
+    """A style that is bound to a resolution, as learned ones are."""
+
+    @property
+    def mpp(self) -> float:  # type: ignore[override]
+        return 0.25
+
+
+def test_another_resolution_than_the_model_s_is_refused(source: Path, tmp_path: Path) -> None:
+    model = MadeFor.model_validate(TEXTBOOK.model_dump())
+    with pytest.raises(SlideError, match=r"b: its tiles have 0\.5 microns.*made for 0\.25\. Tile"):
+        normalize_store(source, tmp_path / "b.zarr", model, CONFIG)
+    assert not (tmp_path / "b.zarr").exists()
+    for number, mpp in enumerate([0.2505, 0.2495]):
+        near = make_store(tmp_path / f"{number}.zarr", he_tiles(2), mpp=mpp)
+        outcome = normalize_store(near, tmp_path / "out" / near.name, model, CONFIG)
+        assert outcome.status == "done"
+
+
+def test_a_normalized_store_is_not_normalized_again(source: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first" / "a.zarr"
+    normalize_store(source, first, TEXTBOOK, CONFIG)
+    for model in (TEXTBOOK, Unchanged()):
+        with pytest.raises(
+            SlideError, match=r"a: its store is normalized already\. Give the tiling"
+        ):
+            normalize_store(first, tmp_path / "second" / "a.zarr", model, CONFIG)
+    assert not (tmp_path / "second" / "a.zarr").exists()
+
+
+def test_a_column_that_colors_make_untrue_is_left_out(tmp_path: Path) -> None:
+    matrix = np.zeros((4, 6), np.float32)
+    source = make_store(tmp_path / "a.zarr", he_tiles(4), stain_matrix=matrix)
+    normalize_store(source, tmp_path / "b.zarr", TEXTBOOK, CONFIG)
+    assert "stain_matrix" in open_tiles(source).columns
+    assert set(open_tiles(tmp_path / "b.zarr").columns) == {"l0_xy", "tissue_fraction"}
+
+
+def test_a_sample_is_spread_over_the_store_and_bounded(tmp_path: Path) -> None:
+    tiles = np.arange(9, dtype=np.uint8)[:, None, None, None] + np.zeros((9, 64, 64, 3), np.uint8)
+    store = open_tiles(make_store(tmp_path / "a.zarr", tiles))
+    few = sample_tiles(store, StainConfig(num_sample_tiles=3))
+    assert few[:, 0, 0, 0].tolist() == [0, 4, 8]
+    assert (sample_tiles(store, CONFIG) == tiles).all()
+    none = open_tiles(make_store(tmp_path / "b.zarr", np.zeros((0, 64, 64, 3), np.uint8)))
+    assert sample_tiles(none, CONFIG).shape == (0, 64, 64, 3)
 
 
 def test_jpeg_stores_stay_jpeg(tmp_path: Path) -> None:

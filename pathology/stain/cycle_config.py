@@ -1,0 +1,115 @@
+"""Settings of the stain CycleGAN: networks, losses, training, distillation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pathology.core.config import StageConfig
+
+Condition = Literal["none", "planes", "film"]
+Norm = Literal["none", "instance", "running"]
+
+
+class GeneratorConfig(StageConfig):
+    """Size and kind of a generator.
+
+    width            channels at full resolution; twice as many after each halving
+    num_downsamples  times the image is halved before the residual blocks
+    num_blocks       residual blocks at the lowest resolution
+    block_px         edge of their kernels; 1 looks at colour alone and is many times faster
+    sharpness_px     radius of the blur or sharpening that comes first, since scanners differ in
+                     sharpness, too; 0: none
+    norm             none: blocks that start as the identity, nothing depends on the tile around;
+                     instance: statistics of each tile, which makes seams; running: batch
+                     normalization, with fixed statistics at inference
+    is_residual      the network gives the change of the image and starts at none
+    """
+
+    width: int = Field(default=24, ge=4, le=256)
+    num_downsamples: int = Field(default=0, ge=0, le=4)
+    num_blocks: int = Field(default=3, ge=1, le=16)
+    block_px: Literal[1, 3] = 1
+    sharpness_px: int = Field(default=3, ge=0, le=8)
+    norm: Norm = "none"
+    is_residual: bool = True
+
+
+class DiscriminatorConfig(StageConfig):
+    """Size of a patch discriminator: width channels, doubled in each of num_layers halvings."""
+
+    width: int = Field(default=32, ge=4, le=256)
+    num_layers: int = Field(default=2, ge=1, le=5)
+
+
+class LossWeights(StageConfig):
+    """Factors of the generators' loss beside the adversarial term.
+
+    cycle      of the L1 distance after a round trip
+    identity   of the L1 distance of an image that already has the style
+    structure  of the loss of gradients of optical density; 0: left out
+    pool_px    edge of the squares over which cycle and identity are compared; 1: every pixel
+    """
+
+    cycle: float = Field(default=5.0, ge=0)
+    identity: float = Field(default=2.5, ge=0)
+    structure: float = Field(default=0.0, ge=0)
+    pool_px: int = Field(default=4, ge=1, le=32)
+
+
+class StudentConfig(StageConfig):
+    """The small network that is distilled from the generator.
+
+    width, num_layers  of its 1x1 convolutions
+    sharpness_px       radius of the one blur or sharpening that it may learn; 0: colour alone
+    steps, batch_size, crop_px, learning_rate  of the distillation
+    table_points       edge of the colour grid that a slide's table is fitted on
+    """
+
+    width: int = Field(default=32, ge=4, le=256)
+    num_layers: int = Field(default=3, ge=2, le=8)
+    sharpness_px: int = Field(default=3, ge=0, le=8)
+    steps: int = Field(default=1000, ge=0)
+    batch_size: int = Field(default=8, ge=1)
+    crop_px: int = Field(default=64, ge=16)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    table_points: int = Field(default=17, ge=5, le=65)
+
+
+class CycleConfig(StageConfig):
+    """Settings of `pathology stain train`.
+
+    condition     how the way back learns the style of the original: constant planes beside the
+                  image, FiLM in every block, or none (plain CycleGAN)
+    intermediate  none, or grey: sources pass through one grey domain of jittered brightness and
+                  contrast first (the answer of MultiStain-CycleGAN, arXiv 2301.09431)
+    holdout_centres  centres of the sources that are kept out of training
+    crop_px, batch_size, steps  of training; decay_from is the share of the steps after which the
+                  learning rate falls to zero
+    judge_speed   learning rate of the discriminators over that of the generators
+    pool_size     images of the past that the discriminators are shown
+    ema_decay     of the running average of the generator's weights that is kept for use
+    mpp           microns per pixel of the tiles; None: the target's own
+    tiles_per_slide  tiles of each slide that are read for training
+    """
+
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    condition: Condition = "film"
+    intermediate: Literal["none", "grey"] = "none"
+    weights: LossWeights = LossWeights()
+    student: StudentConfig = StudentConfig()
+    holdout_centres: tuple[str, ...] = ()
+    mpp: float | None = Field(default=None, gt=0)
+    tile_px: int = Field(default=256, ge=32)
+    tiles_per_slide: int = Field(default=64, ge=1)
+    crop_px: int = Field(default=32, ge=16)
+    batch_size: int = Field(default=16, ge=1)
+    steps: int = Field(default=600, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    judge_speed: float = Field(default=1.0, gt=0)
+    decay_from: float = Field(default=0.5, ge=0, le=1)
+    pool_size: int = Field(default=50, ge=0)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    seed: int = 0

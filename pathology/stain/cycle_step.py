@@ -1,0 +1,198 @@
+"""One training step of the conditional CycleGAN: many source styles to one target, and back.
+
+G renders any image in the target's style. F renders a target image, or G's output, in the style
+that it is given: for the cycle the stain matrix of the original, so that it knows where to return
+to (Zhou et al., MICCAI 2019). With the condition switched off this is CycleGAN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pathology.stain import losses
+from pathology.stain.cycle_config import Condition, CycleConfig
+from pathology.stain.image_pool import ImagePool
+from pathology.stain.networks import PatchDiscriminator, StyleGenerator, to_grey
+
+Backward = Callable[[Tensor], None]
+BETAS = (0.5, 0.999)  # Adam's, as in CycleGAN
+STRENGTH, LIGHT = (0.7, 1.4), (0.92, 1.05)  # factors of optical density, and of intensity
+
+
+class CycleBatch(NamedTuple):
+    """Unpaired images of both sides, from -1 to 1, with the sources' styles.
+
+    style_B6   of each source image itself; other_B6 of other source images, for targets to take
+    """
+
+    source_B3HW: Tensor
+    target_B3HW: Tensor
+    style_B6: Tensor
+    other_B6: Tensor
+
+
+class CycleStep:
+    """Both generators, both discriminators, their optimizers, and one update of them all.
+
+    averaged  G with the running average of its weights: what is kept for use
+    """
+
+    def __init__(
+        self,
+        config: CycleConfig,
+        *,
+        backward: Backward = torch.Tensor.backward,
+        setup: Callable[..., Any] = lambda network, optimizer: (network, optimizer),
+    ) -> None:
+        self.config, self.backward = config, backward
+        torch.manual_seed(config.seed)
+        to_target = target_generator(config)
+        networks: dict[str, nn.Module] = {
+            "to_target": to_target,
+            "to_source": StyleGenerator(config.generator, source_condition(config)),
+            "judge_target": PatchDiscriminator(config.discriminator),
+            "judge_source": PatchDiscriminator(config.discriminator),
+        }
+        self.averaged = deepcopy(to_target).requires_grad_(False)
+        self.networks: dict[str, Any] = {}
+        self.optimizers: dict[str, Any] = {}
+        for name, network in networks.items():
+            optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, BETAS)
+            self.networks[name], self.optimizers[name] = setup(network, optimizer)
+        self.pools = {"target": ImagePool(config.pool_size), "source": ImagePool(config.pool_size)}
+
+    def __call__(self, batch: CycleBatch, step: int) -> dict[str, float]:
+        """Update everything once; returns the terms of the loss, unweighted."""
+        rate = learning_rate(step, self.config)
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                is_judge = name.startswith("judge")
+                group["lr"] = rate * (self.config.judge_speed if is_judge else 1.0)
+        random = np.random.default_rng([self.config.seed, step])
+        if self.config.intermediate == "grey":
+            batch = batch._replace(source_B3HW=jittered_grey(batch.source_B3HW, random))
+        values, as_target, as_source = self._update_generators(batch)
+        self._average(step)
+        pooled = {
+            "target": self.pools["target"].exchange(as_target.detach(), random),
+            "source": self.pools["source"].exchange(as_source.detach(), random),
+        }
+        real = {"target": batch.target_B3HW, "source": batch.source_B3HW}
+        for side, fakes in pooled.items():
+            judge = self.networks[f"judge_{side}"]
+            loss = losses.discriminator_loss(judge(real[side]), judge(fakes))
+            self._descend(loss, f"judge_{side}")
+            values[f"judge_{side}"] = loss.item()
+        return values
+
+    def _update_generators(self, batch: CycleBatch) -> tuple[dict[str, float], Tensor, Tensor]:
+        to_target, to_source = self.networks["to_target"], self.networks["to_source"]
+        is_blind = source_condition(self.config) == "none"
+        style = None if is_blind else batch.style_B6
+        other = None if is_blind else batch.other_B6
+        for name in ("judge_target", "judge_source"):
+            self.networks[name].requires_grad_(False)
+        weights = self.config.weights
+        apart = partial(losses.l1_loss, pool_px=weights.pool_px)
+        as_target = to_target(batch.source_B3HW)
+        as_source = to_source(batch.target_B3HW, other)
+        terms = {
+            "adversarial": losses.real_loss(self.networks["judge_target"](as_target))
+            + losses.real_loss(self.networks["judge_source"](as_source)),
+            "cycle_source": apart(to_source(as_target, style), batch.source_B3HW),
+            "cycle_target": apart(to_target(as_source), batch.target_B3HW),
+        }
+        loss = terms["adversarial"] + weights.cycle * (
+            terms["cycle_source"] + terms["cycle_target"]
+        )
+        if weights.identity:
+            terms["identity"] = apart(to_target(batch.target_B3HW), batch.target_B3HW)
+            if style is not None:  # without its style an image need not stay as it is
+                kept = to_source(batch.source_B3HW, style)
+                terms["identity"] = terms["identity"] + apart(kept, batch.source_B3HW)
+            loss = loss + weights.identity * terms["identity"]
+        if weights.structure:
+            terms["structure"] = losses.structure_loss(as_target, batch.source_B3HW)
+            loss = loss + weights.structure * terms["structure"]
+        self._descend(loss, "to_target", "to_source")
+        for name in ("judge_target", "judge_source"):
+            self.networks[name].requires_grad_(True)
+        return {name: term.item() for name, term in terms.items()}, as_target, as_source
+
+    def _descend(self, loss: Tensor, *names: str) -> None:
+        for name in names:
+            self.optimizers[name].zero_grad(set_to_none=True)
+        self.backward(loss)
+        for name in names:
+            self.optimizers[name].step()
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Move the averaged weights towards the present ones; fast at first, then slowly."""
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        present = _bare(self.networks["to_target"]).state_dict()
+        for name, kept in self.averaged.state_dict().items():
+            value = present[name].to(kept)
+            if kept.is_floating_point():
+                kept.lerp_(value, 1 - decay)
+            else:
+                kept.copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that another step object needs to go on exactly here."""
+        return {
+            "networks": {name: _bare(n).state_dict() for name, n in self.networks.items()},
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "averaged": self.averaged.state_dict(),
+            "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what state_dict gave."""
+        for name, network in self.networks.items():
+            _bare(network).load_state_dict(state["networks"][name])
+            self.optimizers[name].load_state_dict(state["optimizers"][name])
+        self.averaged.load_state_dict(state["averaged"])
+        for name, pool in self.pools.items():
+            pool.load_state_dict(state["pools"][name])
+
+
+def source_condition(config: CycleConfig) -> Condition:
+    """How the way back is told a style: not at all where all sources are one grey domain."""
+    return config.condition if config.intermediate == "none" else "none"
+
+
+def target_generator(config: CycleConfig) -> StyleGenerator:
+    """A new generator towards the target, as these settings have it."""
+    return StyleGenerator(config.generator, is_grey=config.intermediate == "grey")
+
+
+def jittered_grey(images_B3HW: Tensor, random: np.random.Generator) -> Tensor:
+    """The images in grey, each of another strength and brightness of stain, as sources may have."""
+    num = len(images_B3HW)
+    strength = torch.as_tensor(random.uniform(*STRENGTH, num), dtype=torch.float32)
+    light = torch.as_tensor(random.uniform(*LIGHT, num), dtype=torch.float32)
+    shape = (-1, 1, 1, 1)
+    intensity = ((to_grey(images_B3HW) + 1) / 2).clamp(losses.OD_FLOOR, 1.0)
+    changed = intensity ** strength.to(images_B3HW.device).view(shape)
+    return (changed * light.to(images_B3HW.device).view(shape)).clamp(0, 1) * 2 - 1
+
+
+def learning_rate(step: int, config: CycleConfig) -> float:
+    """Constant for the first share of the steps, then a line to zero, as in CycleGAN."""
+    start = config.decay_from * config.steps
+    rest = max(config.steps - start, 1.0)
+    return config.learning_rate * min(1.0, max(0.0, (config.steps - step) / rest))
+
+
+def _bare(network: Any) -> nn.Module:
+    """The network inside what Fabric may have wrapped around it."""
+    module: nn.Module = getattr(network, "module", network)
+    return module

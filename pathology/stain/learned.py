@@ -1,0 +1,148 @@
+"""A trained stain model: generator and student with all that must be known to use them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from pathology.core.artifact import fingerprint
+from pathology.core.config import StageConfig
+from pathology.core.errors import ArtifactError
+from pathology.stain.config import StainConfig
+from pathology.stain.cycle_config import CycleConfig
+from pathology.stain.cycle_step import target_generator
+from pathology.stain.learned_normalizer import NetworkNormalizer, SharpTableNormalizer
+from pathology.stain.matrix import Pixels
+from pathology.stain.networks import StyleGenerator
+from pathology.stain.normalizer import SlideNormalizer
+from pathology.stain.saved_style import StainError
+from pathology.stain.slide_table import fit_grid
+from pathology.stain.student import StainStudent
+from pathology.stain.tissue import white_levels
+from pathology.training.state import load_state, save_state
+
+KIND, SCHEMA = "pathology stain model", 1
+TABLE_TILES = 24  # of a slide's sample, looked at for its table of colors
+
+
+class StainCard(StageConfig):
+    """What a learned stain model is and was made of, in the same file as its weights.
+
+    mpp             microns per pixel of the tiles it was trained on; None: not known
+    source          the target style, for the reader
+    centres         of the sources that were seen in training
+    holdout_centres that were kept out
+    num_source_tiles, num_target_tiles  seen in training
+    training_data   digest of those tiles
+    steps           of training
+    student_error   mean absolute difference of the student from the generator, in grey levels
+    """
+
+    method: Literal["cyclegan"] = "cyclegan"
+    config: CycleConfig
+    mpp: float | None = Field(default=None, gt=0)
+    source: str = ""
+    centres: tuple[str, ...] = ()
+    holdout_centres: tuple[str, ...] = ()
+    num_source_tiles: int = 0
+    num_target_tiles: int = 0
+    training_data: str = ""
+    steps: int = 0
+    student_error: float | None = None
+    version: str = ""
+    intended_use: str = (
+        "Research use only. Renders H&E tiles of the named resolution in the colors of the target."
+    )
+
+
+class LearnedModel:
+    """A style learned from tiles: the generator (teacher), its student, and their card."""
+
+    def __init__(
+        self, card: StainCard, teacher: StyleGenerator, student: StainStudent, device: str = "cpu"
+    ) -> None:
+        self.card, self.device = card, device
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.student = student.eval().requires_grad_(False)
+        self.fingerprint = fingerprint("stain model", SCHEMA, card, {"weights": _digest(self)})
+
+    @property
+    def method(self) -> str:
+        """cyclegan."""
+        return self.card.method
+
+    @property
+    def source(self) -> str:
+        """The target style, for the reader."""
+        return self.card.source
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel of the tiles it was trained on."""
+        return self.card.mpp
+
+    def for_slide(self, sample_NHW3: Pixels, config: StainConfig) -> SlideNormalizer:
+        """What renders the slide of which the sample shows tiles, at config.quality."""
+        pixels = sample_NHW3.reshape(1, -1, 3)
+        step = max(1, pixels.shape[1] // config.num_sample_pixels)
+        white = white_levels(pixels[:, ::step], config.white_level)[0]
+        if config.quality == "lut":
+            sample = sample_NHW3[:: max(1, len(sample_NHW3) // TABLE_TILES)]
+            points = self.card.config.student.table_points
+            grid = fit_grid(self.teacher, self.student, sample, points, config.num_sample_pixels)
+            kernel = self.student.kernel().numpy()
+            return SharpTableNormalizer(grid, kernel, white, config)
+        network = self.teacher if config.quality == "teacher" else self.student
+        return NetworkNormalizer(network, white, config, self.device)
+
+    def save(self, path: Path) -> None:
+        """Write card and weights to one file, whole or not at all."""
+        state = {
+            "kind": KIND,
+            "schema": SCHEMA,
+            "card": self.card.model_dump_json(),
+            "teacher": self.teacher.state_dict(),
+            "student": self.student.state_dict(),
+        }
+        save_state(path, state)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> Self:
+        """The model of a file. Raises StainError where it is damaged or none of ours."""
+        state = _read(path)
+        try:
+            card = StainCard.model_validate_json(state["card"])
+            teacher = target_generator(card.config)
+            student = StainStudent(card.config.student)
+            teacher.load_state_dict(state["teacher"])
+            student.load_state_dict(state["student"])
+        except (KeyError, TypeError, RuntimeError, ValidationError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise StainError(
+                f"{path}: its weights or card are of another architecture ({said}). "
+                "Use the version that made it, or train it again"
+            ) from error
+        return cls(card, teacher, student, device)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = load_state(path)
+    except ArtifactError as error:
+        raise StainError(
+            f"{error}. Give a file that 'pathology stain train' or 'fit' made"
+        ) from error
+    if state.get("kind") != KIND or state.get("schema") != SCHEMA:
+        raise StainError(f"{path}: holds weights, but no stain model of this version")
+    return state
+
+
+def _digest(model: LearnedModel) -> str:
+    digest = hashlib.sha256()
+    for network in (model.teacher, model.student):
+        for name, value in network.state_dict().items():
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

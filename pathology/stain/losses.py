@@ -1,0 +1,67 @@
+"""The terms of the CycleGAN's loss, each a function of tensors. B batch, H, W height and width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+OD_FLOOR = 1 / 255  # of the relative intensity, so that black has a finite optical density
+
+
+def real_loss(scores: Tensor) -> Tensor:
+    """Mean squared distance of a discriminator's scores to 1: Mao et al., ICCV 2017, eq. 2.
+
+    scores   raw, any shape
+    returns  a scalar, 0 where every patch passes for real
+    """
+    return ((scores - 1) ** 2).mean()
+
+
+def fake_loss(scores: Tensor) -> Tensor:
+    """Mean squared distance of a discriminator's scores to 0: Mao et al., ICCV 2017, eq. 2."""
+    return (scores**2).mean()
+
+
+def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """Half the sum of both distances, as in CycleGAN: Zhu et al., ICCV 2017, section 4."""
+    return 0.5 * (real_loss(real_scores) + fake_loss(fake_scores))
+
+
+def l1_loss(images_B3HW: Tensor, others_B3HW: Tensor, pool_px: int = 1) -> Tensor:
+    """Mean absolute difference: the cycle and identity terms, Zhu et al., ICCV 2017, eq. 2.
+
+    pool_px  edge of the squares over which images are averaged before they are compared; 1 is the
+             usual term. A round trip over a less sharp scanner cannot bring back finer detail.
+    """
+    apart = images_B3HW - others_B3HW
+    if pool_px > 1:
+        apart = functional.avg_pool2d(apart, pool_px)
+    return apart.abs().mean()
+
+
+def od_luminance(images_B3HW: Tensor) -> Tensor:
+    """Mean optical density (B, H, W) of images from -1 (black) to 1 (empty glass)."""
+    intensity = ((images_B3HW + 1) / 2).clamp(OD_FLOOR, 1.0)
+    return -intensity.log().mean(dim=1)
+
+
+def structure_loss(images_B3HW: Tensor, others_B3HW: Tensor) -> Tensor:
+    """How far the gradients of optical density are from pointing and varying alike.
+
+    returns  a scalar from 0 (the same structure, at any contrast) to 2 (the inverse)
+
+    One minus the correlation of the horizontal and vertical steps of each image with the other's,
+    which neither a change of colour nor of stain strength alters much.
+    """
+    steps_BN, others_BN = _steps(images_B3HW), _steps(others_B3HW)
+    dot = (steps_BN * others_BN).sum(dim=1)
+    length = (steps_BN.square().sum(dim=1) * others_BN.square().sum(dim=1) + 1e-12).sqrt()
+    return (1 - dot / length).mean()
+
+
+def _steps(images_B3HW: Tensor) -> Tensor:
+    """Steps between neighbours (B, N), horizontal ones first."""
+    density = od_luminance(images_B3HW)
+    right, down = density.diff(dim=2).flatten(1), density.diff(dim=1).flatten(1)
+    return torch.cat([right, down], dim=1)

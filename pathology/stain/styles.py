@@ -1,0 +1,55 @@
+"""The style of every tile: its own stain matrix, or its slide's where the tile is too poor."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.stain.classical import is_fit, stride
+from pathology.stain.config import StainConfig
+from pathology.stain.macenko import TEXTBOOK, MacenkoReference, estimate_stains
+from pathology.stain.matrix import Pixels
+from pathology.stain.tissue import look_at
+
+TILES_AT_ONCE = 32
+MAX_ANGLE = 25.0  # degrees from the slide's vectors, beyond which a tile's own are not believed
+
+
+class Styles(NamedTuple):
+    """Stain matrices of tiles.
+
+    matrix_N23  float32, unit rows H and E in optical density
+    is_own_N    measured on the tile itself; else its slide's, or the textbook's
+    """
+
+    matrix_N23: NDArray[np.float32]
+    is_own_N: NDArray[np.bool_]
+
+
+def tile_styles(tiles_NHW3: Pixels, config: StainConfig) -> Styles:
+    """The styles of tiles (N, H, W, 3) of one slide, by Macenko's method."""
+    num = len(tiles_NHW3)
+    slide = _slide_matrix(tiles_NHW3, config)
+    matrix = np.broadcast_to(slide, (num, 2, 3)).astype(np.float32)
+    is_own = np.zeros(num, np.bool_)
+    tile_config = config.model_copy(update={"per_tile": True})
+    for start in range(0, num, TILES_AT_ONCE):
+        block = tiles_NHW3[start : start + TILES_AT_ONCE]
+        colors = block.reshape(len(block), -1, 3)
+        tissue = look_at(colors[:, :: stride(colors.shape[1], tile_config)], config)
+        measured = MacenkoReference.measure(tissue, config)
+        found = np.asarray(measured.numbers[0], np.float32)
+        cosines = np.clip((found * slide).sum(axis=2).min(axis=1), -1, 1)
+        is_near = np.degrees(np.arccos(cosines)) <= MAX_ANGLE
+        is_good = np.asarray(is_fit(tissue, measured, config)) & is_near
+        rows = slice(start, start + len(block))
+        matrix[rows] = np.where(is_good[:, None, None], found, matrix[rows])
+        is_own[rows] = is_good
+    return Styles(matrix, is_own)
+
+
+def _slide_matrix(tiles_NHW3: Pixels, config: StainConfig) -> NDArray[np.float64]:
+    stains = estimate_stains(tiles_NHW3, config).stains
+    return (TEXTBOOK.stains if stains is None else stains).matrix

@@ -1,0 +1,98 @@
+"""Renders a slide's tiles by one table of all colors, whatever the method behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.stain.color_table import Table, build_table, look_up
+from pathology.stain.config import StainConfig
+from pathology.stain.matrix import Pixels, optical_density
+from pathology.stain.normalizer import Rendered
+from pathology.stain.tissue import BLACK_OD, GLASS_SHARE
+
+Painter = Callable[[Pixels], Pixels]  # colors (H, W, 3) to new ones, of glass as well
+_BUILDING = threading.Lock()  # threads that share a normalizer build its table once
+
+
+class TableNormalizer:
+    """Renders the tiles of one slide by a function of colors, looked up in a table.
+
+    The table is made at the first tile and left out when pickled.
+
+    paint        new colors of stain; glass and its neighborhood are blended with the old ones
+    white_level  (3,) intensity of the slide's empty glass
+    measured     columns of stain.csv on the slide's own staining
+    """
+
+    margin_px = 0
+    problem = ""
+
+    def __init__(
+        self,
+        paint: Painter,
+        white_level: NDArray[np.float64],
+        config: StainConfig,
+        measured: Mapping[str, Any],
+    ) -> None:
+        self.paint, self.white_level, self.config = paint, white_level, config
+        self._measured = dict(measured)
+        self._table: Table | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_table": None}
+
+    def render(self, tiles_NHW3: Pixels) -> Rendered:
+        """The tiles in the model's style; glass, and tiles of nothing else, unchanged."""
+        rendered = np.array(tiles_NHW3, np.uint8, order="C")
+        is_passed = np.ones(len(rendered), np.bool_)
+        if rendered.size:
+            table = self._built()
+            for i, tile in enumerate(rendered):
+                is_passed[i] = not self._render_tile(table, tile)
+        return Rendered(rendered, is_passed)
+
+    def measured(self) -> dict[str, Any]:
+        """Columns of stain.csv on the slide's own staining."""
+        return dict(self._measured)
+
+    def _built(self) -> Table:
+        with _BUILDING:
+            if self._table is None:
+                min_od = self.config.min_od
+                self._table = build_table(partial(blend, self.paint, self.white_level, min_od))
+            return self._table
+
+    def _render_tile(self, table: Table, tile: Pixels) -> bool:
+        """Re-render a tile in place, or leave it and say False."""
+        pixels, num_stained = look_up(table, tile)
+        if num_stained < least_stained(tile.shape[0] * tile.shape[1], self.config):
+            return False
+        tile[:] = pixels
+        return True
+
+
+def least_stained(num_pixels: int, config: StainConfig) -> float:
+    """How many stained pixels a tile must have so as not to pass through."""
+    return max(1.0, config.min_stained_fraction * num_pixels)
+
+
+def blend(
+    paint: Painter, white_level: NDArray[np.float64], min_od: float, colors: Pixels
+) -> tuple[Pixels, NDArray[np.bool_]]:
+    """Colors (H, W, 3) painted where there is stain, and which of them (H, W) carry it.
+
+    From glass, which stays, to stain, which changes, without an edge in between.
+    """
+    od = optical_density(colors, white_level)
+    depth = cv2.transform(od, np.full((1, 3), 1 / 3, np.float32))
+    low = GLASS_SHARE * min_od
+    weight = np.clip((depth - low) / (min_od - low), 0.0, 1.0)
+    mixed = cv2.blendLinear(paint(colors), colors, weight, 1.0 - weight)
+    return np.asarray(mixed, np.uint8), (depth > min_od) & (depth < BLACK_OD)

@@ -1,0 +1,105 @@
+"""The training loop: one update a step, measurements to a file, checkpoints to go on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pathology.core.artifact import publish
+from pathology.training.state import load_state, save_state
+
+Batch = TypeVar("Batch", contravariant=True)
+Values = dict[str, float]
+
+
+class Step(Protocol[Batch]):
+    """Networks and optimizers, and one update of them."""
+
+    def __call__(self, batch: Batch, step: int) -> Values: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How long and how often.
+
+    steps     updates in all
+    every     updates whose mean makes one line of the measurements, and one report
+    keep      updates between two checkpoints, a multiple of every
+    """
+
+    steps: int
+    every: int = 20
+    keep: int = 200
+
+
+def fit(
+    update: Step[Batch],
+    draw: Callable[[int], Batch],
+    loop: Loop,
+    folder: Path,
+    recipe: str,
+    *,
+    is_first: bool = True,
+    on_step: Callable[[int, Values], None] = lambda step, values: None,
+    on_keep: Callable[[int], None] = lambda step: None,
+) -> int:
+    """Update until loop.steps, from the checkpoint in folder if it is of this recipe.
+
+    draw      the batch of a step, a function of its number and nothing else
+    recipe    fingerprint of all that shapes the result; a checkpoint of another one is not used
+    is_first  whether this is the one of several processes that writes
+    on_step   told every step's values; on_keep is called after every checkpoint
+    Returns the step that it started from. A run that was stopped and goes on ends with the very
+    weights of one that was not.
+    """
+    start = resume(update, folder, recipe)
+    sums: Values = {}
+    for step in range(start, loop.steps):
+        values = update(draw(step), step)
+        on_step(step, values)
+        sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
+        done = step + 1
+        if done % loop.every == 0 or done == loop.steps:
+            count = (done - 1) % loop.every + 1
+            means = {name: round(value / count, 6) for name, value in sums.items()}
+            sums = {}
+            if is_first:
+                _append(folder / "metrics.jsonl", {"step": done, **means})
+        if is_first and (done % loop.keep == 0 or done == loop.steps):
+            state = {"step": done, "recipe": recipe, "update": update.state_dict()}
+            save_state(folder / "checkpoint.pt", state)
+            on_keep(done)
+    return start
+
+
+def resume(update: Step[Batch], folder: Path, recipe: str) -> int:
+    """Load the checkpoint of a folder if it is of this recipe; the step to go on from."""
+    path = folder / "checkpoint.pt"
+    state = load_state(path) if path.is_file() else {}
+    if state.get("recipe") != recipe:
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        return 0
+    update.load_state_dict(state["update"])
+    start = int(state["step"])
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["step"] <= start]
+    with publish(folder / "metrics.jsonl") as scratch:
+        scratch.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return start
+
+
+def read_metrics(path: Path) -> list[Values]:
+    """The lines of a metrics.jsonl; none where there is no such file."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _append(path: Path, row: Values) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")

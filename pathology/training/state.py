@@ -1,0 +1,40 @@
+"""Tensors and plain values in a file: the one place where torch reads and writes."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pathology.core.artifact import publish
+from pathology.core.errors import ArtifactError
+
+DAMAGE = (
+    pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError,
+    AttributeError, IndexError, TypeError,
+)  # fmt: skip
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a dictionary of tensors and plain values, whole or not at all."""
+    with publish(path) as scratch:
+        torch.save(state, scratch)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What save_state wrote, on the CPU. Raises ArtifactError where it is damaged or no such file.
+
+    Nothing but tensors and plain values is read, so that a file cannot run code.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except DAMAGE as error:
+        raise ArtifactError(f"{path}: not a file of weights, or a damaged one") from error
+    if not isinstance(state, dict):
+        raise ArtifactError(f"{path}: holds {type(state).__name__} where weights should be")
+    return state

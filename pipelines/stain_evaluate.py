@@ -1,0 +1,258 @@
+"""The evaluation of stain models: slides in, tables and one page of proof out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathology.core.artifact import fingerprint, write_text
+from pathology.core.errors import ArtifactError, PathologyError, SlideError
+from pathology.core.run_record import environment, now, versions, write_run_record
+from pathology.evaluation.stain_config import StainEvaluationConfig
+from pathology.evaluation.stain_page import Panel, Picture, StainFindings, render_stain_page
+from pathology.evaluation.stain_scores import SlideScores
+from pathology.evaluation.stain_summary import NONE, PairScore, Summary, summarize
+from pathology.stain.matrix import Floats
+from pipelines.progress import progress
+from pipelines.stain_inputs import SlideTiles, sample_slides
+from pipelines.stain_measure import (
+    SlideMeasured,
+    measure_slide,
+    most_stained,
+    picture_of,
+    target_profile,
+)
+from pipelines.stain_models import NamedModel, load_models
+from pipelines.stain_pairs import Pair, read_pairs, score_pairs
+
+EVALUATION_SCHEMA = 1
+MAX_PANELS = 6
+PAGE, TABLES = "stain.html", ("summary", "slides", "pairs")
+MORE_LIBRARIES = ("scikit-image", "scipy", "torch")
+
+
+def evaluate_stain(
+    source: Path,
+    target: Path,
+    models: Sequence[str],
+    out: Path,
+    config: StainEvaluationConfig,
+    pairs: Path | None = None,
+) -> StainFindings:
+    """Measure models, and none, on the slides of SOURCE; write tables and a page below out.
+
+    source, target  each a tiling run, a store, a folder of images, a manifest or a slide
+    models          files, each with :teacher, :student or :lut behind it where it is learned
+    pairs           a CSV of pairs, or a folder of references; see read_pairs
+    Raises PathologyError where models, target or every slide cannot be used.
+    """
+    started = now()
+    named = load_models(models)
+    known_pairs = read_pairs(pairs, source) if pairs else []
+    findings = measure_all(
+        _sampled(source, config),
+        _sampled(target, config),
+        named,
+        config,
+        known_pairs,
+    )
+    facts = {
+        "inputs": {"source": str(source), "target": str(target), "pairs": str(pairs or "")},
+        "models": {model.name: model.facts._asdict() for model in named},
+        "config": config.model_dump(mode="json"),
+        "fingerprint": findings.record["fingerprint"],
+    }
+    surroundings = environment()
+    surroundings["libraries"] |= versions(MORE_LIBRARIES)
+    write_run_record(out / "run.json", started, facts, surroundings)
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    whole = StainFindings(**{**_fields(findings), "record": record})
+    write_evaluation(out, whole)
+    return whole
+
+
+def measure_all(
+    source: Sequence[SlideTiles],
+    target: Sequence[SlideTiles],
+    models: Sequence[NamedModel],
+    config: StainEvaluationConfig,
+    pairs: Sequence[Pair] = (),
+) -> StainFindings:
+    """All that there is to show of models on sampled slides.
+
+    Raises ArtifactError where no slide, or no target, has tiles.
+    """
+    good = _with_tiles(source, "source")
+    target_slides = _with_tiles(target, "target")
+    profile, spread = target_profile(target_slides, config)
+    problems = [(slide.slide_id, slide.problem) for slide in (*source, *target) if slide.problem]
+    if profile.matrix is None:
+        problems.append(("target", "shows no two stains: angles to it are not known"))
+    measured: list[SlideMeasured] = []
+    with progress("evaluate", len(good)) as shown:
+        for slide in good:
+            try:
+                measured.append(measure_slide(slide, models, profile, config))
+            except PathologyError as error:
+                reason = error.reason if isinstance(error, SlideError) else str(error)
+                problems.append((slide.slide_id, reason))
+            shown.step(len(slide.tiles_NHW3))
+            shown.item(f"{slide.slide_id}: {len(slide.tiles_NHW3)} tiles, {len(models)} models")
+    pair_scores = list(score_pairs(pairs, models, config.stain))
+    rows = [row for slide in measured for row in slide.scores]
+    inputs = {
+        "source": _digest(good),
+        "target": _digest(target_slides),
+        **{f"model {model.name}": model.fingerprint for model in models},
+    }
+    return StainFindings(
+        models=[model.facts for model in models],
+        slides=rows,
+        pairs=pair_scores,
+        summary=summarize(rows, pair_scores, config),
+        panels=list(panels_of(measured, target_slides, [model.name for model in models])),
+        colors={"target": profile.lab, **_pooled(measured, models)},
+        target_spread=spread,
+        problems=problems,
+        record={"fingerprint": fingerprint("stain evaluation", EVALUATION_SCHEMA, config, inputs)},
+    )
+
+
+def write_evaluation(out: Path, findings: StainFindings) -> None:
+    """Write summary.csv, slides.csv, pairs.csv, evaluation.json and the page, each whole."""
+    tables: dict[str, list[dict[str, Any]]] = {
+        "summary": [row.row() for row in findings.summary],
+        "slides": [row.row() for row in findings.slides],
+        "pairs": [vars(row) for row in findings.pairs],
+    }
+    names: dict[str, list[str]] = {
+        "summary": list(Summary.__annotations__),
+        "slides": [*SlideScores.__annotations__, "nuclei_ratio"],
+        "pairs": list(PairScore.__annotations__),
+    }
+    for name in TABLES:
+        write_text(out / f"{name}.csv", _csv(names[name], tables[name]))
+    said = {
+        "note": "research use only",
+        "fingerprint": findings.record.get("fingerprint"),
+        "models": [model._asdict() for model in findings.models],
+        "target_spread": findings.target_spread,
+        "problems": [list(problem) for problem in findings.problems],
+        **tables,
+    }
+    write_text(out / "evaluation.json", json.dumps(said, indent=1) + "\n")
+    write_text(out / PAGE, render_stain_page(findings))
+
+
+def summary_lines(findings: StainFindings) -> list[str]:
+    """The summary as plain text, a line a model, for the end of the command."""
+    measures = findings.measures
+    lines = [["model", *(measure.title for measure in measures)]]
+    for model in findings.models:
+        cells = [findings.cell(model.name, measure.name) for measure in measures]
+        texts = [
+            measure.pattern.format(cell.mean) if cell else "-"
+            for measure, cell in zip(measures, cells, strict=True)
+        ]
+        lines.append([model.name, *texts])
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+    return [
+        "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in lines
+    ]
+
+
+def panels_of(
+    measured: Sequence[SlideMeasured], target: Sequence[SlideTiles], models: Sequence[str]
+) -> Iterator[Panel]:
+    """A few tiles as they were, by every model, and beside a tile of the target."""
+    targets = [picture_of(slide.tiles_NHW3[at]) for slide, at in _best_tiles(target)]
+    flags = {slide.slide_id: _flags(slide) for slide in measured}
+    spread = _spread(measured)
+    doubtful = [slide for slide in spread if flags[slide.slide_id]][: MAX_PANELS // 2]
+    order = doubtful + [slide for slide in spread if slide not in doubtful]
+    turns = [(n, slide) for n in range(3) for slide in order if n < len(slide.pictures)]
+    for number, (n, slide) in enumerate(turns[:MAX_PANELS]):
+        pictures = slide.pictures[n]
+        shown = [Picture("source", pictures.get(NONE, b""))]
+        shown += [Picture(name, pictures.get(name, b"")) for name in models if name != NONE]
+        shown.append(Picture("target", targets[number % len(targets)]))
+        title = f"{slide.slide_id} ({slide.centre})" if slide.centre else slide.slide_id
+        yield Panel(title, flags[slide.slide_id], shown)
+
+
+def _sampled(path: Path, config: StainEvaluationConfig) -> list[SlideTiles]:
+    return sample_slides(
+        path,
+        size_px=config.size_px,
+        tiles_per_slide=config.tiles_per_slide,
+        assume_mpp=config.assume_mpp,
+    )
+
+
+def _best_tiles(slides: Sequence[SlideTiles]) -> list[tuple[SlideTiles, int]]:
+    """Tiles of the target to show: the most stained of each slide, then the next."""
+    ranked = [most_stained(slide.tiles_NHW3, MAX_PANELS) for slide in slides]
+    turns = [
+        (slide, at[n])
+        for n in range(MAX_PANELS)
+        for slide, at in zip(slides, ranked, strict=True)
+        if n < len(at)
+    ]
+    return turns[:MAX_PANELS]
+
+
+def _spread(measured: Sequence[SlideMeasured]) -> list[SlideMeasured]:
+    """The slides, those of one centre not all in a row."""
+    by_centre: dict[str, list[SlideMeasured]] = {}
+    for slide in measured:
+        by_centre.setdefault(slide.centre, []).append(slide)
+    most = max(map(len, by_centre.values()), default=0)
+    return [slides[n] for n in range(most) for slides in by_centre.values() if n < len(slides)]
+
+
+def _flags(slide: SlideMeasured) -> str:
+    return ". ".join(f"{row.model}: {row.flags}" for row in slide.scores if row.flags)
+
+
+def _with_tiles(slides: Sequence[SlideTiles], role: str) -> list[SlideTiles]:
+    good = [slide for slide in slides if len(slide.tiles_NHW3)]
+    if not good:
+        why = "; ".join(f"{slide.slide_id}: {slide.problem}" for slide in slides[:3])
+        raise ArtifactError(f"the {role} holds no tiles ({why or 'it is empty'}). Give H&E tissue")
+    return good
+
+
+def _pooled(
+    measured: Sequence[SlideMeasured], models: Sequence[NamedModel]
+) -> Mapping[str, Floats]:
+    """The colors of all slides together, by model, and of the source."""
+    names = ["source", *(model.name for model in models if model.name != NONE)]
+    found = {name: [s.colors[name] for s in measured if name in s.colors] for name in names}
+    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+
+
+def _digest(slides: Sequence[SlideTiles]) -> str:
+    digest = hashlib.sha256()
+    for slide in slides:
+        digest.update(slide.slide_id.encode())
+        digest.update(np.ascontiguousarray(slide.tiles_NHW3).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _fields(findings: StainFindings) -> dict[str, Any]:
+    return {name: getattr(findings, name) for name in StainFindings.__dataclass_fields__}

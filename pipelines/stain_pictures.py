@@ -1,0 +1,188 @@
+"""Flat pictures for staining: which files are such, and their pixels or why there are none."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pathology.core.errors import SlideError, UnreadableSlide
+from pathology.core.manifest import SlideRecord
+from pathology.slides.flat_reader import is_tiff
+from pathology.slides.open import open_slide
+from pathology.slides.openslide_reader import vendor_of
+from pathology.slides.plan import planes
+from pathology.slides.resolution import is_plausible
+from pathology.slides.tiff_reader import FOREIGN, TiffReader, is_tiled_rgb, read_flat_tiff
+from pathology.stain.matrix import Pixels
+
+PLAIN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
+SUFFIXES = (*PLAIN, ".tif", ".tiff")
+LARGE_PX = 64_000_000  # more is a slide without levels; microscope cameras end below
+DEEP_PNG = 16
+REMEDY = "Give 8-bit RGB pictures of stained tissue"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The pixels (H, W, 3) of a flat picture, and its microns per pixel where the file says so."""
+
+    pixels: Pixels
+    mpp: float | None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is small and flat, as a photograph or a cut-out is, told from its header."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        return False
+    if suffix in PLAIN:
+        return _num_pixels(path) <= LARGE_PX
+    if vendor_of(path) not in (None, "generic-tiff"):
+        return False
+    if not is_tiled_rgb(path):
+        return _num_pixels(path) <= LARGE_PX
+    try:
+        with closing(TiffReader(path.name, path)) as slide:
+            width, height = slide.levels[0].size
+            return len(slide.levels) == 1 and width * height <= LARGE_PX
+    except UnreadableSlide:
+        return False  # whoever reads it will say what is wrong
+
+
+def read_picture(picture_id: str, path: Path) -> Picture:
+    """The pixels of a flat picture; alpha is laid on white.
+
+    Raises SlideError for what cannot be read, and for grey and 16-bit pictures, which show no
+    stain that could be told from another.
+    """
+    if path.is_file() and is_tiff(path) and not is_tiled_rgb(path):
+        _require_color(picture_id, _tiff_values(picture_id, path))
+    elif path.is_file():
+        _require_color_mode(picture_id, path)
+    with closing(open_slide(SlideRecord(picture_id, path))) as slide:
+        pixels = slide.read_plane(planes(slide.levels, 1)[0], (0, 0), slide.levels[0].size)
+        spacings = [s.mpp for s in slide.facts.spacings if is_plausible(s.mpp)]
+    return Picture(np.ascontiguousarray(pixels), spacings[0][0] if spacings else None)
+
+
+def squares_of(pixels: Pixels, size_px: int) -> Pixels:
+    """Squares (N, size_px, size_px, 3) that cover a picture (H, W, 3), row by row.
+
+    The last ones of a row or column are moved inwards to the edge; a picture smaller than a square
+    is mirrored up to it.
+    """
+    height, width = pixels.shape[:2]
+    bottom, right = max(0, size_px - height), max(0, size_px - width)
+    if bottom or right:
+        pixels = _mirrored(pixels, bottom, right)
+    return np.stack(
+        [
+            pixels[y : y + size_px, x : x + size_px]
+            for y in corners_along(pixels.shape[0], size_px)
+            for x in corners_along(pixels.shape[1], size_px)
+        ]
+    )
+
+
+def corners_along(edge: int, size_px: int) -> list[int]:
+    """Where squares begin along an edge that is no shorter than they are.
+
+    >>> corners_along(600, 256)
+    [0, 256, 344]
+    """
+    return sorted({*range(0, edge - size_px + 1, size_px), edge - size_px})
+
+
+def evenly(num: int, wanted: int) -> NDArray[np.int64]:
+    """At most wanted of num places, evenly spaced, the first and the last among them.
+
+    >>> evenly(9, 3).tolist()
+    [0, 4, 8]
+    """
+    if num <= 0:
+        return np.zeros(0, np.int64)
+    return np.unique(np.linspace(0, num - 1, min(num, wanted)).astype(np.int64))
+
+
+def _mirrored(pixels: Pixels, bottom: int, right: int) -> Pixels:
+    """The picture continued downwards and to the right as in mirrors, as often as is needed."""
+    kind = cv2.BORDER_REFLECT
+    while bottom or right:
+        height, width = pixels.shape[:2]
+        down, across = min(bottom, height), min(right, width)
+        pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, down, 0, across, kind), np.uint8)
+        bottom, right = bottom - down, right - across
+    return pixels
+
+
+def _num_pixels(path: Path) -> int:
+    """What the header says; 0 where there is none, so that the reader says what is wrong."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.width * image.height
+    except (*FOREIGN, Image.DecompressionBombError):
+        return 0
+
+
+def _tiff_values(picture_id: str, path: Path) -> NDArray[np.generic]:
+    try:
+        values, _ = read_flat_tiff(path)
+    except FOREIGN as error:
+        raise UnreadableSlide(
+            picture_id, f"{path.name}: cannot be decoded ({str(error)[:200]})", "Save it again"
+        ) from error
+    return values
+
+
+def _require_color(picture_id: str, values: NDArray[np.generic]) -> None:
+    if values.ndim != 3 or values.shape[2] not in (3, 4):
+        raise SlideError(picture_id, "a grey picture shows no stains", REMEDY)
+    if values.dtype != np.uint8:
+        raise SlideError(picture_id, f"{values.dtype.itemsize * 8}-bit colours", REMEDY)
+
+
+def _require_color_mode(picture_id: str, path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                mode, kind = image.mode, image.format
+    except (UnidentifiedImageError, *FOREIGN, Image.DecompressionBombError):
+        return  # a reader that knows it, or can say what is wrong, comes next
+    if kind == "PNG" and _png_depth(path) == DEEP_PNG:
+        raise SlideError(picture_id, "16-bit colours", REMEDY)
+    if mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;"):
+        raise SlideError(picture_id, "a grey picture shows no stains", REMEDY)
+    if mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
+        raise SlideError(picture_id, f"colours of kind {mode}", REMEDY)
+
+
+def _png_depth(path: Path) -> int:
+    """Bits of a channel, which stand in byte 24 of a PNG."""
+    with path.open("rb") as stream:
+        return stream.read(25)[-1]
+
+
+def names_of(paths: Sequence[Path], root: Path) -> list[str]:
+    """An id for each picture: its path below root without the suffix, "/" as "__".
+
+    Where two would share one, each keeps its suffix.
+    """
+    inside = [path.relative_to(root) for path in paths]
+    stems = [path.with_suffix("").as_posix() for path in inside]
+    twice = {stem for stem, count in Counter(stems).items() if count > 1}
+    named = [
+        path.as_posix() if stem in twice else stem for path, stem in zip(inside, stems, strict=True)
+    ]
+    return [name.replace("/", "__") for name in named]
