@@ -1,4 +1,4 @@
-"""Two scanners, the same tissue: which method renders one as the other, without pairs to learn from?
+"""Two scanners, the same tissue: which method renders one as the other, never having seen pairs?
 
 Leave one slide out: every method learns the target's colours from the other slides, sees both
 scanners unpaired, and is scored on the pairs of the slide left out, residual shift undone.
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Tiles (N, 256, 256, 3) of one slide on both scanners, and each pair's shift (N, 2) as x, y."""
+    """One slide's tiles (N, 256, 256, 3) on both scanners, and the shift (N, 2) of each pair."""
 
     source: np.ndarray
     target: np.ndarray

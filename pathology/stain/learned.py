@@ -16,7 +16,7 @@ from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
 from pathology.stain.learned_normalizer import NetworkNormalizer, SharpTableNormalizer
 from pathology.stain.matrix import Pixels
-from pathology.stain.networks import StyleGenerator
+from pathology.stain.networks import StyleGenerator, kernel_of
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.saved_style import StainError
 from pathology.stain.slide_table import fit_grid
@@ -93,8 +93,7 @@ class LearnedModel:
             sample = sample_NHW3[:: max(1, len(sample_NHW3) // TABLE_TILES)]
             points = self.card.config.student.table_points
             grid = fit_grid(self.teacher, self.student, sample, points, config.num_sample_pixels)
-            kernel = self.student.kernel().numpy()
-            return SharpTableNormalizer(grid, kernel, white, config)
+            return SharpTableNormalizer(grid, kernel_of(self.student), white, config)
         network = self.teacher if config.quality == "teacher" else self.student
         return NetworkNormalizer(network, white, config, self.device)
 

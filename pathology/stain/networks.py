@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -93,6 +95,14 @@ class StyleGenerator(nn.Module):
         blocks = config.num_blocks * (config.block_px - 1)
         halvings = sum(4 << i for i in range(config.num_downsamples))
         return config.sharpness_px + 2 + halvings + blocks * self.multiple_px
+
+
+def kernel_of(network: nn.Module) -> NDArray[np.float32]:
+    """The kernel of one direction by which a network sharpens or blurs; (1,) where it does not."""
+    sharpness = getattr(network, "sharpness", None)
+    if not isinstance(sharpness, Sharpness):
+        return np.ones(1, np.float32)
+    return np.asarray(sharpness.kernel().detach().cpu().numpy(), np.float32)
 
 
 def to_grey(images_B3HW: Tensor) -> Tensor:

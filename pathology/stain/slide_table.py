@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pathology.stain.matrix import Pixels
+from pathology.stain.networks import kernel_of
 from pathology.stain.student import StainStudent
 from pathology.stain.tensors import from_tensor, to_tensor
 
@@ -41,7 +42,7 @@ def fit_grid(
     grid = student_grid(student, points)
     if not len(sample_NHW3):
         return grid
-    kernel = student.kernel().detach().numpy()
+    kernel = kernel_of(student)
     colors, wanted = [], []
     step = max(1, int(np.ceil(np.sqrt(sample_NHW3[..., 0].size / max_pixels))))
     for tile in sample_NHW3:

@@ -39,12 +39,6 @@ class StainStudent(nn.Module):
         change: Tensor = self.color(images_B3HW)
         return images_B3HW + change
 
-    def kernel(self) -> Tensor:
-        """The kernel of one direction (2 * sharpness_px + 1,), the identity where there is none."""
-        if isinstance(self.sharpness, Sharpness):
-            return self.sharpness.kernel()
-        return torch.ones(1)
-
 
 def distill(
     teacher: nn.Module,

@@ -1,5 +1,6 @@
 """Every classical method: identities, glass, its file, and inputs that must not break it."""
 
+import functools
 import json
 import pickle
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathology.stain.classical import NO_COLOR, TOO_LITTLE, ClassicalReference
 from pathology.stain.config import StainConfig
 from pathology.stain.fit import REFERENCES, fit_reference
 from pathology.stain.load import load_model
-from pathology.stain.normalizer import PassThrough
+from pathology.stain.normalizer import PassThrough, SlideNormalizer
 from pathology.stain.saved_style import StainError
 from pathology.stain.stains import ONE_STAIN
 from tests.stain.synthetic import MATRIX, OTHER, he_tiles
@@ -30,6 +31,12 @@ def style_of(method: str, *samples: NDArray[np.uint8]) -> ClassicalReference:
     reference = fit_reference(samples or [STYLE], config_of(method), "known")
     assert isinstance(reference, ClassicalReference)
     return reference
+
+
+@functools.cache
+def fitted(method: str, *, per_tile: bool = False) -> SlideNormalizer:
+    """The normalizer, from another staining, of the slide that he_tiles shows."""
+    return style_of(method).for_slide(he_tiles(), config_of(method, per_tile=per_tile))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -65,14 +72,14 @@ def _numbers(reference: ClassicalReference) -> list[NDArray[np.float64]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_glass_stays_byte_for_byte(method: str) -> None:
     tiles = he_tiles()
-    rendered = style_of(method).for_slide(tiles, config_of(method)).render(tiles).tiles
+    rendered = fitted(method).render(tiles).tiles
     assert (rendered[:, :8] == tiles[:, :8]).all()
     assert (rendered[:, 8:] != tiles[:, 8:]).mean() > 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_there_is_no_edge_between_glass_and_pale_stain(method: str) -> None:
-    normalizer = style_of(method).for_slide(he_tiles(), config_of(method))
+    normalizer = fitted(method)
     depth = np.linspace(0, 0.6, 1024)[:, None] * MATRIX[1]
     ramp = np.rint(243 * np.exp(-depth)).astype(np.uint8)
     tile = np.broadcast_to(ramp[:, None], (1024, 64, 3))
@@ -128,7 +135,7 @@ def test_odd_slides_pass_through_or_render_and_never_raise(
 def test_odd_tiles_of_a_good_slide_pass_through_and_are_counted(
     method: str, name: str, per_tile: bool
 ) -> None:
-    normalizer = style_of(method).for_slide(he_tiles(), config_of(method, per_tile=per_tile))
+    normalizer = fitted(method, per_tile=per_tile)
     tiles = np.concatenate([he_tiles(2), ODD[name]])
     rendered, is_passed = normalizer.render(tiles)
     assert is_passed.tolist() == [False, False, True, True]
@@ -158,7 +165,7 @@ def test_a_tile_by_itself_is_rendered_as_a_slide_of_that_tile(method: str) -> No
 @pytest.mark.parametrize("method", METHODS)
 def test_input_is_left_alone_and_may_have_any_layout(method: str) -> None:
     tiles = he_tiles()
-    normalizer = style_of(method).for_slide(tiles, config_of(method))
+    normalizer = fitted(method)
     before, flipped = tiles.copy(), tiles[:, ::-1, ::-1]
     rendered = normalizer.render(tiles).tiles
     assert (normalizer.render(flipped).tiles[:, ::-1, ::-1] == rendered).all()
@@ -170,8 +177,7 @@ def test_input_is_left_alone_and_may_have_any_layout(method: str) -> None:
 def test_a_normalizer_is_small_when_pickled_and_renders_the_same(
     method: str, per_tile: bool
 ) -> None:
-    tiles = he_tiles(2)
-    normalizer = style_of(method).for_slide(tiles, config_of(method, per_tile=per_tile))
+    tiles, normalizer = he_tiles(2), fitted(method, per_tile=per_tile)
     rendered = normalizer.render(tiles).tiles
     packed = pickle.dumps(normalizer)
     assert len(packed) < 20_000
