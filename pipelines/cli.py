@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli_data import data, export
 from pipelines.cli_options import ConfigFile, Overrides, Workers
-from pipelines.cli_stain import stain
+from pipelines.cli_stain_learn import stain
 
 app = typer.Typer(
     name="pathology",

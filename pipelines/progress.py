@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+LINE_EVERY_S = 15.0
+
+
 class Shown(Protocol):
     """What a long command tells of itself."""
 
@@ -54,6 +57,48 @@ def download_progress() -> Iterator[Callable[[str, int, int | None], None]]:
             bar.update(tasks[file], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+    """A function that shows how far work has come: (units done, what else to say).
+
+    A bar with rate and time left in a terminal; elsewhere a line now and then.
+    """
+    if not sys.stderr.isatty():
+        yield _counting_lines(title, total, unit)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} " + unit),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task, start, first = bar.add_task(title, total=total, said=""), time.perf_counter(), [-1]
+
+        def show(done: int, said: str) -> None:
+            first[0] = done - 1 if first[0] < 0 else first[0]  # a resumed run starts in the middle
+            rate = (done - first[0]) / max(time.perf_counter() - start, 1e-9)
+            bar.update(task, completed=done, said=f"{rate:.1f} {unit}/s  {said}")
+
+        yield show
+
+
+def _counting_lines(title: str, total: int, unit: str) -> Callable[[int, str], None]:
+    told = [time.monotonic()]
+
+    def show(done: int, said: str) -> None:
+        if done == total or time.monotonic() - told[0] > LINE_EVERY_S:
+            told[0] = time.monotonic()
+            print(f"{title}: {done}/{total} {unit}, {said}", file=sys.stderr, flush=True)
+
+    return show
 
 
 class _Lines:

@@ -3,21 +3,85 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import fingerprint, publish
+from pathology.core.artifact import fingerprint, publish, write_text
 from pathology.stain.config import StainConfig
+from pathology.stain.matrix import angle_between
 from pathology.stain.styles import tile_styles
 from pathology.tiling.store import open_tiles, read_attributes
 from pathology.tiling.zarr_text import column_attributes, read_column, write_column
-from pipelines.stain_inputs import SlideTiles
+from pipelines.stain_inputs import SlideTiles, sample_slides
 
 COLUMN, SCHEMA = "stain_matrix", 1
 
 Matrices = NDArray[np.float32]  # (N, 2, 3), unit rows H and E; NaN where not measured yet
+
+
+@dataclass(frozen=True)
+class StyleRow:
+    """The staining of one slide.
+
+    hematoxylin, eosin  mean vectors of its tiles, "R G B" in optical density, unit length
+    h_spread, e_spread  median angle, in degrees, of its tiles' vectors from them
+    problem             why there is nothing to say, or ""
+    """
+
+    slide_id: str
+    centre: str
+    num_tiles: int = 0
+    hematoxylin: str = ""
+    eosin: str = ""
+    h_spread: float | None = None
+    e_spread: float | None = None
+    problem: str = ""
+
+    def line(self) -> str:
+        """The row for people."""
+        if self.problem:
+            return f"{self.slide_id}: {self.problem}"
+        return (
+            f"{self.slide_id}: H {self.hematoxylin} (±{self.h_spread}°), "
+            f"E {self.eosin} (±{self.e_spread}°), {self.num_tiles} tiles"
+        )
+
+
+def list_styles(source: Path, config: StainConfig, tiles_per_slide: int) -> list[StyleRow]:
+    """The staining of every slide of an input; the styles of stores' tiles are kept in them."""
+    slides = sample_slides(source, tiles_per_slide=tiles_per_slide)
+    return [_row(slide, config) for slide in slides]
+
+
+def write_styles(path: Path, rows: Sequence[StyleRow]) -> None:
+    """Write the rows as CSV, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*StyleRow.__dataclass_fields__], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _row(slide: SlideTiles, config: StainConfig) -> StyleRow:
+    if not len(slide.tiles_NHW3):
+        return StyleRow(slide.slide_id, slide.centre, problem=slide.problem or "no tiles")
+    matrices = styles_of(slide, config).astype(np.float64)
+    mean = matrices.mean(axis=0)
+    mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+    h_spread, e_spread = (
+        round(float(np.median([angle_between(tile[row], mean[row]) for tile in matrices])), 1)
+        for row in (0, 1)
+    )
+    hematoxylin, eosin = (" ".join(f"{value:.3f}" for value in vector) for vector in mean)
+    return StyleRow(
+        slide.slide_id, slide.centre, len(matrices), hematoxylin, eosin, h_spread, e_spread
+    )
 
 
 def styles_of(slide: SlideTiles, config: StainConfig) -> Matrices:

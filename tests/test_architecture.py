@@ -30,7 +30,11 @@ DOORS = {  # third-party package -> the files that may import it
     "distributed": {"pathology/core/batch.py"},
     "h5py": {"pathology/interop/h5_coords.py"},
     "timm": {"pathology/models/tile_classifier.py"},
-    "typer": {f"pipelines/{name}.py" for name in ("cli", "cli_data", "cli_options", "cli_stain")},
+    "lightning_fabric": {"pathology/training/fabric.py"},
+    "typer": {
+        f"pipelines/{name}.py"
+        for name in ("cli", "cli_data", "cli_options", "cli_stain", "cli_stain_learn")
+    },
 }
 RANK = {name: depth for depth, row in enumerate(LAYERS) for name in row}
 SOURCES = sorted(p for top in ("pathology", "pipelines") for p in (ROOT / top).rglob("*.py"))

@@ -19,7 +19,8 @@ from pathology.core.artifact import write_text
 
 LIBRARIES = (
     "numpy", "opencv-python-headless", "openslide-python", "openslide-bin", "tifffile",
-    "imagecodecs", "simplejpeg", "zarr", "dask", "distributed", "h5py", "pydantic",
+    "imagecodecs", "simplejpeg", "zarr", "dask", "distributed", "h5py", "pydantic", "torch",
+    "lightning-fabric", "scikit-image",
 )  # fmt: skip
 
 

@@ -133,12 +133,16 @@ def write_ome(
     _chain(path)
 
 
-def ome_xml(size: Pair, facts: OmeFacts) -> str:
-    """The OME-XML, in ASCII, of one RGB image of (width, height)."""
+def ome_xml(size: Pair, facts: OmeFacts) -> bytes:
+    """The OME-XML of one RGB image of (width, height).
+
+    In UTF-8, since Bio-Formats drops the ampersand of numbered characters, and then the file.
+    """
     root = ET.Element("OME", {"xmlns": OME, "Creator": f"pathology {__version__}"})
     image = ET.SubElement(root, "Image", {"ID": "Image:0", "Name": facts.name})
     ET.SubElement(image, "Description").text = facts.description
-    layout = {"ID": "Pixels:0", "DimensionOrder": "XYCZT", "Type": "uint8", "Interleaved": "true"}
+    layout = {"ID": "Pixels:0", "DimensionOrder": "XYCZT", "Type": "uint8"}
+    layout |= {"Interleaved": "true", "BigEndian": "false"}
     counts = {"SizeX": size[0], "SizeY": size[1], "SizeC": 3, "SizeZ": 1, "SizeT": 1}
     spacing: dict[str, str] = {}
     for axis, mpp in zip("XY", facts.mpp, strict=True):
@@ -153,8 +157,8 @@ def ome_xml(size: Pair, facts: OmeFacts) -> str:
     values = ET.SubElement(ET.SubElement(annotations, "MapAnnotation", name), "Value")
     for key, value in facts.notes.items():
         ET.SubElement(values, "M", {"K": key}).text = value
-    text: bytes = ET.tostring(root, "us-ascii", xml_declaration=True)
-    return text.decode("ascii")
+    text: bytes = ET.tostring(root, "utf-8", xml_declaration=True)
+    return text
 
 
 def stored_fingerprint(path: Path) -> str | None:

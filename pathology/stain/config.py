@@ -26,6 +26,8 @@ class StainConfig(StageConfig):
     min_angle            degrees between H and E below which a slide counts as singly stained
     max_gain             most by which a stain, or the spread of a color, may be changed (not by
                          histogram)
+    residual             share of what neither stain explains that is carried over: 1 keeps
+                         pigment and ink, 0 renders the two stains alone, as the papers do
     sparsity             weight of the L1 term of Vahadane's factorization
     num_sample_tiles     tiles of a slide looked at for the fit
     num_sample_pixels    pixels of those tiles used for it
@@ -41,6 +43,7 @@ class StainConfig(StageConfig):
     angle_percentile: float = Field(default=1.0, gt=0, lt=25)
     min_angle: float = Field(default=12.0, ge=1, le=60)
     max_gain: float = Field(default=4.0, ge=1, le=20)
+    residual: float = Field(default=1.0, ge=0, le=1)
     sparsity: float = Field(default=0.1, ge=0, le=1)
     num_sample_tiles: int = Field(default=96, ge=1, le=4096)
     num_sample_pixels: int = Field(default=150_000, ge=1000, le=10_000_000)

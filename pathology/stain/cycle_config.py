@@ -53,7 +53,7 @@ class LossWeights(StageConfig):
     """
 
     cycle: float = Field(default=5.0, ge=0)
-    identity: float = Field(default=2.5, ge=0)
+    identity: float = Field(default=1.0, ge=0)
     structure: float = Field(default=0.0, ge=0)
     pool_px: int = Field(default=4, ge=1, le=32)
 

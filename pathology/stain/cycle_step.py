@@ -113,10 +113,9 @@ class CycleStep:
             terms["cycle_source"] + terms["cycle_target"]
         )
         if weights.identity:
-            terms["identity"] = apart(to_target(batch.target_B3HW), batch.target_B3HW)
-            if style is not None:  # without its style an image need not stay as it is
-                kept = to_source(batch.source_B3HW, style)
-                terms["identity"] = terms["identity"] + apart(kept, batch.source_B3HW)
+            terms["identity"] = apart(to_target(batch.target_B3HW), batch.target_B3HW) + apart(
+                to_source(batch.source_B3HW, style), batch.source_B3HW
+            )
             loss = loss + weights.identity * terms["identity"]
         if weights.structure:
             terms["structure"] = losses.structure_loss(as_target, batch.source_B3HW)

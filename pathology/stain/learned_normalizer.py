@@ -40,7 +40,9 @@ class SharpTableNormalizer:
 
     def render(self, tiles_NHW3: Pixels) -> Rendered:
         """The tiles in the model's style; tiles of nothing but glass unchanged."""
-        sharp = np.stack([apply_kernel(tile, self.kernel) for tile in tiles_NHW3])
+        sharp = np.empty(tiles_NHW3.shape, np.uint8)
+        for place, tile in zip(sharp, tiles_NHW3, strict=True):
+            place[:] = apply_kernel(tile, self.kernel)
         tiles, is_passed = self.table.render(sharp)
         tiles[is_passed] = tiles_NHW3[is_passed]
         return Rendered(tiles, is_passed)

@@ -145,11 +145,6 @@ def concentrations(od: Array, matrix: Array) -> Array:
     return xp.matmul(od, as_floats(xp.linalg.pinv(matrix)))
 
 
-def max_concentrations(amounts: Floats) -> NDArray[np.float64]:
-    """The 99th percentile (2,) of concentrations (num_pixels, 2): a maximum without outliers."""
-    return np.asarray(np.percentile(amounts, 99, axis=0), np.float64)
-
-
 def with_residual(matrix: Array) -> Array:
     """The stain matrix (..., 2, 3) with a third unit row at right angles to both.
 
@@ -161,12 +156,14 @@ def with_residual(matrix: Array) -> Array:
     return xp.concat([matrix, third[..., None, :]], axis=-2)
 
 
-def rerender_matrix(source: Array, target: Array, gain: Array) -> Array:
+def rerender_matrix(source: Array, target: Array, gain: Array, residual: float = 1.0) -> Array:
     """The (..., 3, 3) map of optical density, od_target = od_source @ map, between two styles.
 
-    gain  (..., 2) factor on each stain's concentration
-    What neither stain explains is carried over at its strength. Equal styles give the identity.
+    gain      (..., 2) factor on each stain's concentration
+    residual  factor on what neither stain explains; 1 carries it over, and then equal styles give
+              the identity
     """
     xp = array_namespace(source)
-    scale = xp.concat([gain, xp.ones_like(gain[..., :1])], axis=-1)[..., None]
+    rest = residual * xp.ones_like(gain[..., :1])
+    scale = xp.concat([gain, rest], axis=-1)[..., None]
     return xp.matmul(xp.linalg.inv(with_residual(source)), scale * with_residual(target))

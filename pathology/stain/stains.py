@@ -117,8 +117,8 @@ class TwoStainReference(ClassicalReference):
     def paint(self, tissue: Tissue, numbers: tuple[Array, ...], config: StainConfig) -> Array:
         """Intensities (G, P, 3) of all pixels in this style.
 
-        Unlike Macenko et al. and torchstain, what neither stain explains is carried over, and a
-        stain is changed by config.max_gain at most.
+        Unlike Macenko et al. and torchstain, what neither stain explains is carried over (by
+        config.residual), and a stain is changed by config.max_gain at most.
         """
         xp = array_namespace(tissue.od_GP3)
         od_map_G33 = self._od_map(numbers, config)
@@ -157,7 +157,7 @@ class TwoStainReference(ClassicalReference):
         xp = array_namespace(matrix_G23)
         target = xp.astype(like(self.stains.matrix, matrix_G23), matrix_G23.dtype)
         gain = xp.astype(self._gain(highest_G2, config), matrix_G23.dtype)
-        return rerender_matrix(matrix_G23, target, gain)
+        return rerender_matrix(matrix_G23, target, gain, config.residual)
 
 
 def _painted(white: NDArray[np.float64], affine: Floats, colors: Pixels) -> Pixels:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pathology.stain.classical import is_fit, stride
 from pathology.stain.config import StainConfig
-from pathology.stain.macenko import TEXTBOOK, MacenkoReference, estimate_stains
+from pathology.stain.macenko import TEXTBOOK, MacenkoReference
 from pathology.stain.matrix import Pixels
 from pathology.stain.tissue import look_at
 
@@ -29,27 +29,30 @@ class Styles(NamedTuple):
 
 
 def tile_styles(tiles_NHW3: Pixels, config: StainConfig) -> Styles:
-    """The styles of tiles (N, H, W, 3) of one slide, by Macenko's method."""
+    """The styles of tiles (N, H, W, 3) of one slide, by Macenko's method.
+
+    A slide's own is the median of its tiles that can be measured; a tile far from it is not
+    believed.
+    """
     num = len(tiles_NHW3)
-    slide = _slide_matrix(tiles_NHW3, config)
-    matrix = np.broadcast_to(slide, (num, 2, 3)).astype(np.float32)
-    is_own = np.zeros(num, np.bool_)
+    found, is_good = np.zeros((num, 2, 3), np.float32), np.zeros(num, np.bool_)
     tile_config = config.model_copy(update={"per_tile": True})
     for start in range(0, num, TILES_AT_ONCE):
         block = tiles_NHW3[start : start + TILES_AT_ONCE]
         colors = block.reshape(len(block), -1, 3)
         tissue = look_at(colors[:, :: stride(colors.shape[1], tile_config)], config)
         measured = MacenkoReference.measure(tissue, config)
-        found = np.asarray(measured.numbers[0], np.float32)
-        cosines = np.clip((found * slide).sum(axis=2).min(axis=1), -1, 1)
-        is_near = np.degrees(np.arccos(cosines)) <= MAX_ANGLE
-        is_good = np.asarray(is_fit(tissue, measured, config)) & is_near
         rows = slice(start, start + len(block))
-        matrix[rows] = np.where(is_good[:, None, None], found, matrix[rows])
-        is_own[rows] = is_good
-    return Styles(matrix, is_own)
+        found[rows] = np.asarray(measured.numbers[0], np.float32)
+        is_good[rows] = np.asarray(is_fit(tissue, measured, config))
+    slide = _slide_matrix(found[is_good])
+    cosines = np.clip((found * slide).sum(axis=2).min(axis=1), -1, 1)
+    is_own = is_good & (np.degrees(np.arccos(cosines)) <= MAX_ANGLE)
+    return Styles(np.where(is_own[:, None, None], found, slide).astype(np.float32), is_own)
 
 
-def _slide_matrix(tiles_NHW3: Pixels, config: StainConfig) -> NDArray[np.float64]:
-    stains = estimate_stains(tiles_NHW3, config).stains
-    return (TEXTBOOK.stains if stains is None else stains).matrix
+def _slide_matrix(good_N23: NDArray[np.float32]) -> NDArray[np.float64]:
+    if not len(good_N23):
+        return TEXTBOOK.stains.matrix
+    median = np.median(good_N23.astype(np.float64), axis=0)
+    return np.asarray(median / np.linalg.norm(median, axis=1, keepdims=True), np.float64)

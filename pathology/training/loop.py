@@ -57,6 +57,7 @@ def fit(
     Returns the step that it started from. A run that was stopped and goes on ends with the very
     weights of one that was not.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     start = resume(update, folder, recipe)
     sums: Values = {}
     for step in range(start, loop.steps):

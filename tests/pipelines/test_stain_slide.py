@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -32,11 +33,16 @@ STYLE = Recipe(TEXTBOOK, StainConfig(), FINE)  # which other processes can impor
 WIDTH, HEIGHT = 2500, 4400  # two blocks by three bands
 
 
+@cache
+def tall_pixels() -> np.ndarray:
+    return tissue_pixels(WIDTH, HEIGHT)
+
+
 @pytest.fixture(scope="module")
 def tall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slide of three bands."""
     path = tmp_path_factory.mktemp("tall") / "tall.tif"
-    return write_pyramid(path, tissue_pixels(WIDTH, HEIGHT), compression="deflate")
+    return write_pyramid(path, tall_pixels(), compression="deflate")
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def level(path: Path, number: int = 0) -> np.ndarray:
 
 def test_every_pixel_is_rendered_as_by_itself(job: SlideJob) -> None:
     outcome = run(job, SWAP)
-    pixels = tissue_pixels(WIDTH, HEIGHT)
+    pixels = tall_pixels()
     assert outcome.num_tiles == 10 * 18
     assert outcome.white_level == "243 243 243"
     assert 0 < outcome.num_passed_through < 90
@@ -100,7 +106,7 @@ def test_the_pyramid_is_whole_for_others(job: SlideJob) -> None:
 def test_a_look_around_leaves_no_seam(job: SlideJob) -> None:
     run(job, BLUR)
     edge = 2 * MARGIN_PX + 1
-    whole = cv2.blur(tissue_pixels(WIDTH, HEIGHT), (edge, edge))
+    whole = cv2.blur(tall_pixels(), (edge, edge))
     error = np.abs(level(job.target).astype(int) - whole).max(axis=2)
     assert error.max() <= 8
     at_block, at_tile = (edge_error(error, place) for place in (block_px(256), 2048 - 256))
@@ -174,7 +180,7 @@ def test_a_coarser_copy(job: SlideJob, mpp: float, size: tuple[int, int]) -> Non
         said = float(slide.properties["openslide.mpp-x"])
         assert said == pytest.approx(mpp, rel=0.005)
         assert slide.dimensions[0] * said == pytest.approx(WIDTH * 0.25, rel=0.002)
-    pixels = tissue_pixels(WIDTH, HEIGHT)
+    pixels = tall_pixels()
     swapped = np.where(pixels.min(axis=2, keepdims=True) >= 235, pixels, pixels[..., ::-1])
     seen = level(job.target)
     covered = (round(seen.shape[1] * said / 0.25), round(seen.shape[0] * said / 0.25))
@@ -206,7 +212,7 @@ def test_a_network_works_at_its_own_resolution(job: SlideJob) -> None:
 def test_the_textbook_style_keeps_glass_and_shape(job: SlideJob) -> None:
     outcome = run(job, Recipe(TEXTBOOK, StainConfig()))
     assert outcome.hematoxylin
-    before, after = tissue_pixels(WIDTH, HEIGHT), level(job.target)
+    before, after = tall_pixels(), level(job.target)
     assert np.abs(after[:200, :200].astype(int) - before[:200, :200]).max() <= 3
     assert np.abs(after[2000:2400, 1000:1400].astype(int) - before[2000:2400, 1000:1400]).mean() > 5
 

@@ -20,6 +20,7 @@ from pathology.slides.ome_writer import (
     StoredLevel,
     encode_tiles,
     level_sizes,
+    ome_xml,
     stored_fingerprint,
     write_ome,
 )
@@ -28,9 +29,7 @@ from pathology.slides.plan import planes
 from pathology.slides.reader import shrink
 from tests.conftest import psnr, tissue_pixels
 
-FACTS = OmeFacts(
-    "slide <1> é", (0.25, 0.26), notes={"fingerprint": "12e456789012", "style": "H&E"}
-)
+FACTS = OmeFacts("slide <1> é", (0.25, 0.26), notes={"fingerprint": "12e456789012", "style": "H&E"})
 
 
 def write(path: Path, pixels: np.ndarray, config: PyramidConfig, facts: OmeFacts = FACTS) -> Path:
@@ -106,6 +105,14 @@ def test_the_xml_says_size_spacing_and_notes(tmp_path: Path, pixels: np.ndarray)
     notes = {m.get("K"): m.text for m in root.iterfind(".//o:M", space)}
     assert notes == {"fingerprint": "12e456789012", "style": "H&E"}
     assert "Research use only" in root.findtext("o:Image/o:Description", "", space)
+
+
+def test_no_character_is_written_as_a_number() -> None:
+    """Bio-Formats drops their ampersands, finds no unit of that name, and sees no OME-TIFF."""
+    text = ome_xml((15, 11), FACTS)
+    assert b"&#" not in text
+    assert 'PhysicalSizeXUnit="µm"'.encode() in text
+    assert "slide &lt;1&gt; é".encode() in text
 
 
 def test_our_reader_takes_it_for_a_slide(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -42,7 +42,7 @@ def fitted(method: str, *, per_tile: bool = False) -> SlideNormalizer:
 @pytest.mark.parametrize("method", METHODS)
 def test_rendering_in_its_own_style_is_the_identity(method: str) -> None:
     tiles = he_tiles()
-    normalizer = style_of(method, tiles).for_slide(tiles, config_of(method))
+    normalizer = style_of(method, tiles).for_slide(tiles, config_of(method, residual=1))
     rendered, is_passed = normalizer.render(tiles)
     assert not is_passed.any()
     assert np.abs(rendered.astype(int) - tiles).max() <= 1

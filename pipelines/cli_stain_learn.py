@@ -1,0 +1,143 @@
+"""The stain commands that learn and judge: train, styles, evaluate; the others stand beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.cli_options import ConfigFile, Overrides
+from pipelines.cli_stain import stain
+
+__all__ = ["stain"]
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the networks run.")
+]
+
+
+@stain.command("train")
+def stain_train(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Slides of other styles: tiling runs, stores, folders of pictures, manifests.",
+        ),
+    ],
+    target: Annotated[Path, typer.Option(help="Slides of the one style to render towards.")],
+    out: Annotated[
+        Path, typer.Option(metavar="MODEL", help="The model, e.g. style.pt; MODEL.run beside it.")
+    ],
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one for each GPU.")] = 1,
+    precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
+    assume_mpp: Annotated[
+        float | None, typer.Option(help="Microns per pixel of slides that state none.")
+    ] = None,
+    panel_every: Annotated[
+        int, typer.Option(min=20, help="Steps between checkpoints and pictures of sample tiles.")
+    ] = 100,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write MODEL.run/tensorboard.")
+    ] = False,
+) -> None:
+    """Learn to render any source in the target's style: a style-conditioned CycleGAN.
+
+    No pairs are needed. The defaults are a small network that two CPU cores train in minutes;
+    stain_full.yaml of `pathology init` is the full-size one, for a GPU. Running the same command
+    again goes on where it was stopped. Examples:
+
+        pathology stain train RUN_A RUN_B --target RUN_C --out style.pt
+
+        pathology stain train RUN --target RUN_C --out style.pt --set 'holdout_centres=[centre4]'
+    """
+    from pathology.core.config import load_config
+    from pathology.stain.cycle_config import CycleConfig
+    from pipelines.progress import counting
+    from pipelines.stain_train import TrainOptions, train_model
+
+    settings = load_config(CycleConfig, config, set_ or ())
+    options = TrainOptions(
+        device=device,
+        num_devices=devices,
+        precision=precision,
+        panel_every=panel_every - panel_every % 20,
+        assume_mpp=assume_mpp,
+        tensorboard=tensorboard,
+    )
+    with counting("train", settings.steps, "steps") as show:
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            cycle = values["cycle_source"] + values["cycle_target"]
+            show(step + 1, f"adversarial {values['adversarial']:.3f} cycle {cycle:.3f}")
+
+        model = train_model(
+            sources, target, out, settings, options, on_step=on_step, say=typer.echo
+        )
+    error = model.card.student_error
+    print(f"{out}: trained, fingerprint {model.fingerprint}, student within {error} grey levels")
+    print(f"Look at {out.with_name(out.stem)}.run/panel.png and curves.png (research use only)")
+    print(f"Next: pathology stain apply INPUT --model {out} --out OUT")
+
+
+@stain.command("styles")
+def stain_styles(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="A run, store, folder, manifest or slide.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="CSV", help="Also as a table.")] = None,
+    tiles_per_slide: Annotated[int, typer.Option(min=1, help="Tiles that are measured.")] = 64,
+    set_: Overrides = None,
+) -> None:
+    """Show each slide's stain vectors, and keep its tiles' own in its store for training."""
+    from pathology.core.config import load_config
+    from pathology.stain.config import StainConfig
+    from pipelines.stain_styles import list_styles, write_styles
+
+    rows = list_styles(source, load_config(StainConfig, None, set_ or ()), tiles_per_slide)
+    for row in rows:
+        print(row.line())
+    if out is not None:
+        write_styles(out, rows)
+    raise typer.Exit(1 if any(row.problem for row in rows) else 0)
+
+
+@stain.command("evaluate")
+def stain_evaluate(
+    source: Annotated[
+        Path, typer.Argument(help="A run, store, folder of pictures, manifest or slide.")
+    ],
+    target: Annotated[Path, typer.Option(help="The style that is aimed at; the same kinds.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the tables and the page.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL", help="A model; repeatable. Learned: MODEL:teacher|student|lut."
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV of two columns of pictures, or a folder of references."),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+) -> None:
+    """Compare models, and none, on SOURCE: structure, color, seams, nuclei, speed; one page.
+
+    Example:
+
+        pathology stain evaluate RUN --model a.json --model b.pt:lut --target CENTRE0 --out eval
+    """
+    from pathology.core.config import load_config
+    from pathology.evaluation.stain_config import StainEvaluationConfig
+    from pipelines.stain_evaluate import PAGE, evaluate_stain, summary_lines
+
+    settings = load_config(StainEvaluationConfig, config, set_ or ())
+    found = evaluate_stain(source, target, model or [], out, settings, pairs)
+    print("\n".join(summary_lines(found)))
+    print(f"Page: {out / PAGE}")
+    raise typer.Exit(1 if found.problems else 0)

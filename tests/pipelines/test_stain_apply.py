@@ -1,0 +1,183 @@
+"""`stain apply` as people run it: every kind of input and output, exit codes, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import openslide
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pathology.core.errors import ArtifactError, ConfigError, PathologyError
+from pathology.slides.ome_writer import stored_fingerprint
+from pathology.tiling.store import open_tiles
+from pipelines.cli import app
+from pipelines.stain_apply import jobs_of
+from pipelines.stain_kinds import look_at
+from tests.conftest import tissue_pixels, write_pyramid
+from tests.stain.synthetic import he_tiles
+from tests.stain.test_normalize_store import make_store
+
+
+def apply(*words: object) -> tuple[int, str]:
+    """Exit code and output of `stain apply`; a refusal rises as itself."""
+    result = CliRunner().invoke(app, ["stain", "apply", *map(str, words)])
+    if isinstance(result.exception, PathologyError):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def rows_of(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "stain.csv").open(newline="") as stream:
+        return {row["slide_id"]: row for row in csv.DictReader(stream)}
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """A folder of two slides and one whose file was cut short."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for number in range(2):
+        write_pyramid(folder / f"s{number}.tif", tissue_pixels(900, 700, seed=number))
+    whole = (folder / "s0.tif").read_bytes()
+    (folder / "torn.tif").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2, 5])
+def test_a_broken_slide_costs_itself(slides: Path, tmp_path: Path, workers: int) -> None:
+    out = tmp_path / "out"
+    code, said = apply(slides, "--out", out, "--workers", workers)
+    assert code == 1
+    rows = rows_of(out)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "s0": "done", "s1": "done", "torn": "failed"
+    }  # fmt: skip
+    assert "incomplete" in rows["torn"]["reason"]
+    assert "3 slides normalized to textbook H&E" in said
+    assert f"Open: {out}" in said
+    assert stored_fingerprint(out / "s0.ome.tiff") == rows["s0"]["fingerprint"]
+    assert rows["s0"]["num_tiles"] == "12"
+    with openslide.OpenSlide(out / "s1.ome.tiff") as slide:
+        assert slide.dimensions == (900, 700)
+    record = json.loads((out / "run.json").read_text())
+    assert record["outcomes"] == {"done": 2, "empty": 0, "failed": 1}
+    names = {path.name for path in out.iterdir()}
+    assert names == {"s0.ome.tiff", "s1.ome.tiff", "stain.csv", "run.json"}
+
+
+def test_a_manifest_with_a_bad_row_loses_nothing(slides: Path, tmp_path: Path) -> None:
+    table = tmp_path / "slides.csv"
+    table.write_text(
+        "slide_id,slide_path,mpp\ns0,slides/s0.tif,\nbad,slides/s1.tif,quarter\n"
+        "lost,slides/lost.tif,\n"
+    )
+    code, _ = apply(table, "--out", tmp_path / "out", "--workers", 0)
+    rows = rows_of(tmp_path / "out")
+    assert code == 1
+    assert [rows[name]["status"] for name in ("bad", "s0", "lost")] == ["failed", "done", "failed"]
+    assert "mpp in the manifest is 'quarter'" in rows["bad"]["reason"]
+    assert "no such file" in rows["lost"]["reason"]
+
+
+def test_one_slide_into_one_file(slides: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.ome.tiff"
+    settings = ("--set", "pyramid.tile_px=512", "--set", "max_gain=3", "--mpp", "0.5")
+    code, said = apply(slides / "s0.tif", "--out", target, "--workers", 2, *settings)
+    assert code == 0
+    assert f"Open: {target}" in said
+    with openslide.OpenSlide(target) as slide:
+        assert slide.dimensions == (450, 350)
+        assert slide.properties["openslide.level[0].tile-width"] == "512"
+    assert not (tmp_path / "stain.csv").exists()
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_killed_run_goes_on_to_the_same_file(tmp_path: Path) -> None:
+    write_pyramid(tmp_path / "s.tif", tissue_pixels(2100, 6200))
+    target = tmp_path / "out" / "s.ome.tiff"
+    words = ["stain", "apply", tmp_path / "s.tif", "--out", target, "--workers", "0"]
+    command = [sys.executable, "-m", "pipelines", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        first = target.with_name(f".{target.name}.bands") / "00000.band"
+        while not first.exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+    assert not target.exists()
+    assert first.is_file()
+    assert apply(*words[2:])[0] == 0
+    assert apply(*words[2:4], tmp_path / "whole.ome.tiff", "--workers", 0)[0] == 0
+    assert target.read_bytes() == (tmp_path / "whole.ome.tiff").read_bytes()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_one_picture_into_one_file(tmp_path: Path) -> None:
+    Image.fromarray(tissue_pixels(100, 80)).save(tmp_path / "a.png")
+    code, said = apply(tmp_path / "a.png", "--out", tmp_path / "b.png", "--workers", 0)
+    assert code == 0
+    assert "1 pictures" in said
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size == (100, 80)
+
+
+def test_a_run_becomes_stores_or_tiles(tmp_path: Path) -> None:
+    make_store(tmp_path / "run" / "tiles" / "s.zarr", he_tiles(4))
+    code, _ = apply(tmp_path / "run", "--out", tmp_path / "stores", "--workers", 0)
+    assert code == 0
+    assert len(open_tiles(tmp_path / "stores" / "tiles" / "s.zarr")) == 4
+    words = ("--format", "tiles", "--workers", 0)
+    code, _ = apply(tmp_path / "run", "--out", tmp_path / "tiles", *words)
+    assert code == 0
+    assert len(list((tmp_path / "tiles" / "s").glob("*.png"))) == 4
+    stored = open_tiles(tmp_path / "stores" / "tiles" / "s.zarr").read([2])[0]
+    with Image.open(tmp_path / "tiles" / "s" / "4_5.png") as image:
+        assert (np.asarray(image) == stored).all()
+
+
+def test_pictures_may_become_ome_tiff(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(tissue_pixels(400, 300)).save(folder / "a.png")
+    words = ("--format", "ome-tiff", "--workers", 0)
+    code, _ = apply(folder, "--out", tmp_path / "out", *words)
+    assert code == 1
+    assert "--assume-mpp" in rows_of(tmp_path / "out")["a"]["reason"]
+    assert apply(folder, "--out", tmp_path / "out", *words, "--assume-mpp", 0.5)[0] == 0
+    assert stored_fingerprint(tmp_path / "out" / "a.ome.tiff")
+
+
+def test_formats_that_make_no_sense_are_refused(slides: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    store = make_store(tmp_path / "run" / "tiles" / "s.zarr", he_tiles(4))
+    with pytest.raises(ArtifactError, match=r"Tile first: `pathology tile .*slides --out RUN`"):
+        apply(slides, "--out", out, "--format", "store")
+    with pytest.raises(ArtifactError, match="needs pictures or tiles, not whole slides"):
+        apply(slides / "s0.tif", "--out", out, "--format", "tiles")
+    with pytest.raises(ArtifactError, match="no whole slide can be made"):
+        apply(store, "--out", out, "--format", "ome-tiff")
+    with pytest.raises(ConfigError, match=r"quality.*teacher.*got 'best'"):
+        apply(slides, "--out", out, "--quality", "best")
+    with pytest.raises(ConfigError, match="jpeg_qualty: unknown key"):
+        apply(slides, "--out", out, "--set", "pyramid.jpeg_qualty=90")
+    with pytest.raises(PathologyError, match="not a stain"):
+        (tmp_path / "model.json").write_text("{}{")
+        apply(slides, "--out", out, "--model", tmp_path / "model.json")
+    assert not out.exists()
+
+
+def test_no_input_is_its_own_output(slides: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="give --out another folder"):
+        jobs_of(look_at(slides), slides / "out")
+    with pytest.raises(ArtifactError, match="give --out another folder"):
+        jobs_of(look_at(slides / "s0.tif"), slides / "s0.tif")
+    run = make_store(tmp_path / "run" / "tiles" / "s.zarr", he_tiles(4)).parents[1]
+    with pytest.raises(ArtifactError, match="is the run itself"):
+        jobs_of(look_at(run), run)
+    assert len(jobs_of(look_at(run), run / "stain")) == 1

@@ -1,0 +1,165 @@
+"""Pictures and stores as PNG files: names, pixels, resuming, and one bad picture costs itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathology.core.errors import WrongResolution
+from pathology.core.manifest import SlideRecord
+from pathology.stain.config import StainConfig
+from pathology.stain.macenko import TEXTBOOK
+from pipelines.stain import apply_recipe
+from pipelines.stain_apply import Spread
+from pipelines.stain_kinds import look_at
+from pipelines.stain_recipe import Recipe
+from pipelines.stain_tiles import (
+    PictureJob,
+    render_picture,
+    stain_picture,
+    stored_in_png,
+)
+from tests.conftest import tissue_pixels
+from tests.pipelines.stain_blur import DEADLY, MARGIN_PX, Blur, Invert, Model
+from tests.stain.synthetic import he_tiles
+from tests.stain.test_normalize_store import make_store
+
+SWAP = Recipe(Model(Invert()), StainConfig())
+STYLE = Recipe(TEXTBOOK, StainConfig())
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "sub/b.png", "c.bmp")):
+        picture = Image.fromarray(tissue_pixels(151 + number, 101, seed=number))
+        picture.save(folder / name)
+    return folder
+
+
+def test_every_picture_keeps_its_name_and_size(pictures: Path, tmp_path: Path) -> None:
+    rows = apply_recipe(look_at(pictures), tmp_path / "out", SWAP)
+    assert [(row.slide_id, row.status) for row in rows] == [
+        ("a", "done"), ("c", "done"), ("sub__b", "done")
+    ]  # fmt: skip
+    for number, name in enumerate(("a.png", "sub/b.png", "c.png")):
+        expected = tissue_pixels(151 + number, 101, seed=number)[..., ::-1]
+        assert (pixels_of(tmp_path / "out" / name) == expected).all()
+    assert stored_in_png(tmp_path / "out" / "a.png") == rows[0].fingerprint
+
+
+def test_a_bad_picture_costs_itself_and_has_a_row(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "bad.png").write_bytes(b"no picture")
+    Image.fromarray(tissue_pixels(50, 50)[..., 0]).save(pictures / "grey.png")
+    rows = apply_recipe(look_at(pictures), tmp_path / "out", STYLE, spread=Spread(2))
+    statuses = {row.slide_id: row.status for row in rows}
+    assert statuses == {
+        "a": "done", "bad": "failed", "c": "done", "grey": "failed", "sub__b": "done"
+    }  # fmt: skip
+    with (tmp_path / "out" / "stain.csv").open(newline="") as stream:
+        said = {row["slide_id"]: row for row in csv.DictReader(stream)}
+    assert "grey picture" in said["grey"]["reason"]
+    assert not (tmp_path / "out" / "bad.png").exists()
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_picture_that_ends_its_process_costs_itself(pictures: Path, tmp_path: Path) -> None:
+    deadly = tissue_pixels(40, 40)
+    deadly[0, 0, 0] = DEADLY
+    Image.fromarray(deadly).save(pictures / "b.png")
+    program = Path(__file__).with_name("stain_dying_program.py")
+    done = subprocess.run(
+        [sys.executable, program, pictures, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    rows = json.loads(done.stdout)
+    assert {name: row[0] for name, row in rows.items()} == {
+        "a": "done",
+        "b": "failed",
+        "c": "done",
+        "sub__b": "done",
+    }
+    assert "exit code 3" in rows["b"][1]
+
+
+def test_what_is_done_is_kept_and_what_is_damaged_is_made(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    apply_recipe(look_at(pictures), out, SWAP)
+    whole = (out / "c.png").read_bytes()
+    (out / "c.png").write_bytes(b"")
+    before = (out / "a.png").stat().st_mtime_ns
+    rows = {row.slide_id: row for row in apply_recipe(look_at(pictures), out, SWAP)}
+    assert (out / "a.png").stat().st_mtime_ns == before
+    assert (rows["a"].reason, rows["c"].reason) == ("already complete", "")
+    assert (out / "c.png").read_bytes() == whole
+    Image.fromarray(tissue_pixels(60, 60)).save(pictures / "a.png")
+    apply_recipe(look_at(pictures), out, SWAP)
+    assert pixels_of(out / "a.png").shape == (60, 60, 3)
+    other = replace(SWAP, config=StainConfig(max_gain=2))
+    rows = {row.slide_id: row for row in apply_recipe(look_at(pictures), out, other)}
+    assert rows["a"].reason == ""
+
+
+def test_large_pictures_show_no_window() -> None:
+    pixels = tissue_pixels(1500, 1100)
+    edge = 2 * MARGIN_PX + 1
+    rendered, is_passed = render_picture(Blur(), pixels)
+    assert not is_passed
+    assert (rendered == cv2.blur(pixels, (edge, edge))).all()
+    glass = np.full((2100, 2100, 3), 243, np.uint8)
+    rendered, is_passed = render_picture(Invert(), glass)
+    assert is_passed
+    assert (rendered == glass).all()
+
+
+def test_a_network_refuses_another_resolution(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(tissue_pixels(60, 60)).save(path)
+    job = PictureJob(SlideRecord("a", path, mpp=0.25), tmp_path / "out.png")
+    taught = Recipe(Model(Blur(), mpp=0.5), StainConfig())
+    with pytest.raises(WrongResolution, match=r"0\.25 um/px, the model was trained at 0.5"):
+        stain_picture(job, recipe=taught, report=print)
+    color = Recipe(Model(Invert(), mpp=0.5), StainConfig())
+    assert stain_picture(job, recipe=color, report=print).status == "done"
+
+
+def test_a_store_becomes_a_folder_of_tiles(tmp_path: Path) -> None:
+    tiles = he_tiles(5)
+    make_store(tmp_path / "run" / "tiles" / "s.zarr", tiles)
+    make_store(tmp_path / "run" / "tiles" / "none.zarr", tiles[:0])
+    (tmp_path / "run" / "tiles" / "torn.zarr").mkdir()
+    out = tmp_path / "out"
+    heard: list[int] = []
+    given = look_at(tmp_path / "run")
+    rows = apply_recipe(given, out, SWAP, "tiles", on_progress=heard.append)
+    assert {row.slide_id: row.status for row in rows} == {
+        "none": "empty", "s": "done", "torn": "failed"
+    }  # fmt: skip
+    assert sum(heard) == 5
+    names = [f"{2 * row}_{2 * row + 1}.png" for row in range(5)]  # as make_store places them
+    assert sorted(path.name for path in (out / "s").iterdir()) == names
+    assert (pixels_of(out / "s" / names[3]) == tiles[3][..., ::-1]).all()
+    written = (out / "s" / names[0]).stat().st_mtime_ns
+    (out / "s" / names[1]).unlink()
+    again = {row.slide_id: row for row in apply_recipe(given, out, SWAP, "tiles")}
+    assert (out / "s" / names[1]).is_file()
+    assert (out / "s" / names[0]).stat().st_mtime_ns == written
+    assert again["s"].fingerprint == {row.slide_id: row for row in rows}["s"].fingerprint
