@@ -25,7 +25,7 @@ from stain_contenders import (
     StainMeasurement,
     StainTask,
     all_contenders,
-    train_quickly,
+    trained_quickly,
     write_task,
 )
 from stain_report import LUT, markdown, slide_markdown, summarize, targets
@@ -133,11 +133,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         task = write_task(args.pairs, scratch, args.tiles, args.seconds)
-        models = args.model or [train_quickly(args.pairs, scratch / "quick.pt")]
+        models = args.model or [trained_quickly(args.pairs, scratch / "quick.pt")]
         contenders = chosen(all_contenders(models), args.only)
         with one_thread_each():
             measurements = measure_all(contenders, task, args.repeats)
-        runs, slide_fact = [], ""
+        runs: list[SlideRun] = []
+        slide_fact = ""
         if args.slide:
             runs, slide_fact = measure_slide(args.slide, models, args.repeats, scratch)
     lut = LUT if len(models) == 1 else f"{LUT} ({models[0].stem})"

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +87,8 @@ class Contender:
 
     def best_variant(self, task: StainTask) -> str:
         """The one that is fastest in a short run."""
-        variants = self.peer.variants()
+        names = variants_of(self.peer.script, self.peer.environment)
+        variants = [name for name in names if name.startswith(self.peer.prefix)]
         if len(variants) == 1:
             return variants[0]
         probes = [self.measure(task, variant, -1, is_probe=True) for variant in variants]
@@ -95,6 +99,12 @@ class Contender:
         if best.problem:
             raise PeerMissing(best.problem)
         return best.variant
+
+
+@cache
+def variants_of(script: str, environment: str | None) -> list[str]:
+    """All variants of a script, asked for once."""
+    return Peer(script, "read", script, environment).variants()
 
 
 @dataclass(frozen=True)
@@ -172,8 +182,17 @@ def mosaic(tiles_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([np.concatenate(list(line), axis=1) for line in lines])
 
 
-def train_quickly(pairs: Path, out: Path) -> Path:
-    """A model of usual size and unusable weights, on which its speed does not depend."""
+def trained_quickly(pairs: Path, out: Path) -> Path:
+    """A model of usual size and unusable weights, on which its speed does not depend.
+
+    Made in a process of its own: the peak memory of a program that is started counts its parent's.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(_train, pairs, out).result()
+    return out
+
+
+def _train(pairs: Path, out: Path) -> None:
     from pathology.stain.cycle_config import CycleConfig, StudentConfig
     from pipelines.stain_train import TrainOptions, domains_of, train_on
 
@@ -183,4 +202,3 @@ def train_quickly(pairs: Path, out: Path) -> Path:
     targets = [slide.target for slide in slides.values()]
     domains = domains_of(sources, ["source"] * len(sources), targets)
     train_on(domains, "target", out, config, TrainOptions(device="cpu", panel_every=20), "")
-    return out

@@ -49,7 +49,7 @@ def summarize_one(contender: Contender, measurements: Sequence[StainMeasurement]
     mine = [m for m in measurements if m.contender == name]
     good = [m for m in mine if m.problem is None and m.num_tiles]
     if not good:
-        said = mine[0].problem if mine else "not measured"
+        said = (mine and mine[0].problem) or "no tile was done"
         return Row(name, "", 0, 0, (0, 0), [], [], [], 0, 0, f"failed: {said}")
     rates = [m.tiles_per_s for m in good]
     is_peer = bool(contender.same)
@@ -131,11 +131,15 @@ def targets(
     lut: str,
 ) -> list[str]:
     """What was to be reached and whether it was, one line each; nothing of what did not run."""
-    rates = [row.tiles_per_s for row in rows if row.name == lut and row.num_tiles]
+    tables = (lut, lut.replace(LUT, f"{LUT} alone", 1))
     theirs = [m for m in measurements if m.contender == THEIR_MACENKO and m.problem is None]
     held = ratios(MACENKO, theirs, measurements)
     good = [run for run in runs if run.problem is None]
-    said = [_target(f"{lut}, tiles/s", rate, MIN_LUT_RATE) for rate in rates]
+    said = [
+        _target(f"{row.name}, tiles/s", row.tiles_per_s, MIN_LUT_RATE)
+        for row in rows
+        if row.name in tables and row.num_tiles
+    ]
     if held:
         ratio = statistics.median(held)
         said.append(_target(f"{MACENKO} ÷ {THEIR_MACENKO}", ratio, MIN_MACENKO_RATIO))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 
-stain = typer.Typer(
-    no_args_is_help=True, help="Normalize the colour of stained slides towards one style."
-)
+stain = typer.Typer(no_args_is_help=True, help="Render stained slides in the colors of one style.")
 
 
 class OutputFormat(Enum):
@@ -26,13 +24,24 @@ class OutputFormat(Enum):
 @stain.command("fit")
 def stain_fit(
     target: Annotated[
-        Path, typer.Option(help="What the style is taken from: a run, a tile store or an image.")
+        Path,
+        typer.Option(
+            help="A run, a store, pictures, a manifest or a slide: one or a whole domain."
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The style, a small JSON file.")],
-    method: Annotated[str, typer.Option(help="macenko is the only one yet.")] = "macenko",
+    method: Annotated[
+        Literal["none", "reinhard", "macenko", "vahadane", "histogram"],
+        typer.Option(help="Vahadane is slow to fit; histogram follows a whole domain's colors."),
+    ] = "macenko",
     set_: Overrides = None,
 ) -> None:
-    """Fit a reference style to a run, a tile store or an image."""
+    """Fit a classical style to one slide or picture, or to all of a centre.
+
+    Example:
+
+        pathology stain fit --method macenko --target RUN_OF_A_CENTRE --out style.json
+    """
     from pathology.core.config import load_config
     from pathology.stain.config import StainConfig
     from pipelines.stain_fit import fit_model
@@ -75,6 +84,9 @@ def stain_apply(
     data_root: Annotated[
         Path | None, typer.Option(help="Where relative slide paths start. Default: the manifest.")
     ] = None,
+    device: Annotated[
+        Literal["cpu", "cuda", "mps"], typer.Option(help="Where a learned model's networks run.")
+    ] = "cpu",
     workers: Workers = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds a slide may take.")
@@ -97,6 +109,7 @@ def stain_apply(
         source=source,
         out=out,
         model=model,
+        device=device,
         wanted=None if format_ is None else format_.value,
         pyramid=pyramid,
         assume_mpp=assume_mpp,

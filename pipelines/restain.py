@@ -11,7 +11,7 @@ from pathology.core.config import load_config
 from pathology.core.supervise import prepare_workers
 from pathology.slides.ome_writer import PyramidConfig
 from pathology.stain.config import StainConfig
-from pathology.stain.load import load_model
+from pathology.stain.load import is_learned, load_model
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import DONE, FAILED
 from pipelines.progress import progress
@@ -21,6 +21,7 @@ from pipelines.stain_kinds import look_at
 from pipelines.stain_recipe import Recipe
 
 PRELOAD = ("pathology.stain.normalize_store", "pipelines.stain_slide", "pipelines.stain_tiles")
+PRELOAD_LEARNED = (*PRELOAD, "pathology.stain.learned")  # torch takes seconds to load
 MAX_LISTED = 10
 PYRAMID = "pyramid."  # what overrides of those settings start with
 
@@ -32,6 +33,7 @@ class ApplyOptions:
     source: Path
     out: Path
     model: Path | None = None
+    device: str = "cpu"
     wanted: Format | None = None
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     assume_mpp: float | None = None
@@ -60,8 +62,9 @@ def stain_input(options: ApplyOptions, config: StainConfig) -> int:
     """
     start = time.perf_counter()
     if options.workers:
-        prepare_workers(PRELOAD)
-    model = load_model(options.model, config.method)
+        has_networks = options.model is not None and is_learned(options.model)
+        prepare_workers(PRELOAD_LEARNED if has_networks else PRELOAD)
+    model = load_model(options.model, config.method, options.device)
     given = look_at(options.source, options.data_root)
     jobs = jobs_of(given, options.out, options.wanted)
     recipe = Recipe(model, config, options.pyramid, options.assume_mpp)

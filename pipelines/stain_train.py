@@ -21,6 +21,7 @@ from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import CycleBatch, CycleStep
 from pathology.stain.learned import SCHEMA, LearnedModel, StainCard
+from pathology.stain.macenko import estimate_stains
 from pathology.stain.matrix import Pixels
 from pathology.stain.saved_style import StainError
 from pathology.stain.student import StainStudent, distill
@@ -260,6 +261,10 @@ def _sampled(
             say(f"{slide.slide_id}: left out: {slide.problem}")
     usable = require_usable(samples, path)
     num_tiles = sum(len(slide.tiles_NHW3) for slide in usable)
+    pixels = np.concatenate([slide.tiles_NHW3.reshape(-1, 3) for slide in usable])
+    problem = estimate_stains(pixels, StainConfig()).problem
+    if problem:
+        raise StainError(f"{path}: no stained tissue to learn from ({problem}). Give H&E tissue")
     say(f"{path}: {num_tiles:,} tiles of {len(usable)} slides")
     return usable
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from peer import NUM_WORKERS
 from stain_peer import Job, Pixels, Render, Spread, Variant, main
 
 from pathology.stain.config import StainConfig
@@ -29,15 +30,20 @@ def prepare_classical(job: Job, method: str, per_tile: bool) -> Callable[[], Ren
 
 
 def prepare_learned(job: Job, quality: str) -> Callable[[], Render]:
-    """Read the model; the next step fits the slide."""
+    """Read the model; the next step fits the slide with both cores."""
     import torch
 
     from pathology.stain.load import load_model
 
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     config = StainConfig.model_validate({"quality": quality})
-    return partial(fit_slide, load_model(job.model), job, config, render_on_one_thread)
+    model = load_model(job.model)
+
+    def fit() -> Render:  # the workers are there already: threads of torch would not survive a fork
+        torch.set_num_threads(NUM_WORKERS)
+        return fit_slide(model, job, config, render_on_one_thread)
+
+    return fit
 
 
 def fit_slide(

@@ -51,7 +51,8 @@ class Variant(NamedTuple):
     spread     how two cores are used; what is rendered with must pickle for processes
     at_once    tiles handed over together
     is_warm    the slide is fitted, and every worker has rendered, before the clock starts; False:
-               fitting the slide, handing it to the workers and their first tiles are counted
+               fitting the slide, handing it to the workers and their first tiles are counted, but
+               not held against the time limit
     """
 
     prepare: Callable[[Job], Callable[[], Render]]
@@ -100,7 +101,7 @@ def run(variant: Variant, job: Job) -> tuple[float, list[Share]]:
         render = fit() if variant.is_warm else None
         start = time.perf_counter()
         render = render or fit()
-        tasks = [(render, variant.at_once, variant.is_warm, start + job.seconds)] * workers
+        tasks = [(render, variant.at_once, variant.is_warm)] * workers
         shares = pool.starmap(_work, tasks, chunksize=1)
         pool.close()
         pool.join()
@@ -108,7 +109,7 @@ def run(variant: Variant, job: Job) -> tuple[float, list[Share]]:
     return max(share.end for share in shares) - first, shares
 
 
-def _work(render: Render, at_once: int, is_warm: bool, deadline: float) -> Share:
+def _work(render: Render, at_once: int, is_warm: bool) -> Share:
     """Render blocks until none is left or time is over, beginning when both workers are ready."""
     queue = _queues[-1]
     try:
@@ -119,10 +120,8 @@ def _work(render: Render, at_once: int, is_warm: bool, deadline: float) -> Share
         raise
     queue.ready.wait()
     start = time.perf_counter()
-    if is_warm:
-        deadline = start + queue.job.seconds
     num_tiles, changes = 0, []
-    for block in _blocks(queue, at_once, deadline):
+    for block in _blocks(queue, at_once, start + queue.job.seconds):
         rendered = render(block)
         num_tiles += len(block)
         changes.append(_change(block[0], rendered[0]))

@@ -13,24 +13,29 @@ from pathology.stain.saved_style import StainError
 from pathology.stain.unchanged import Unchanged
 
 
-def load_model(path: Path | None, method: Method = "macenko") -> StainModel:
+def load_model(path: Path | None, method: Method = "macenko", device: str = "cpu") -> StainModel:
     """The model of a file. Raises StainError where it is none.
 
     method  what is wanted where no file is named: macenko (a textbook style) and none only
+    device  where a learned model's networks run
     """
     if path is None:
         return _without_file(method)
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(64)
-    except OSError as error:
-        raise StainError(f"{path}: cannot be read ({error.strerror})") from error
-    if not start.lstrip().startswith(b"{"):
+    if is_learned(path):
         from pathology.stain.learned import LearnedModel
 
-        model: StainModel = LearnedModel.load(path)
+        model: StainModel = LearnedModel.load(path, device)
         return model
     return _classical(path)
+
+
+def is_learned(path: Path) -> bool:
+    """Whether a file holds a learned model, or at least no classical one: it is not JSON."""
+    try:
+        with path.open("rb") as stream:
+            return not stream.read(64).lstrip().startswith(b"{")
+    except OSError as error:
+        raise StainError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _without_file(method: Method) -> StainModel:

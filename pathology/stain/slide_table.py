@@ -6,7 +6,6 @@ corrected towards what the teacher makes of that slide's tiles on average.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,12 +13,13 @@ from torch import Tensor, nn
 
 from pathology.stain.matrix import Pixels
 from pathology.stain.networks import kernel_of
+from pathology.stain.sharp_table import Grid, apply_kernel
 from pathology.stain.student import StainStudent
-from pathology.stain.tensors import from_tensor, to_tensor
+from pathology.stain.tensors import paint
 
-Grid = NDArray[np.float32]  # (P, P, P, 3) by red, green, blue; 8-bit values that may pass 0 or 255
 PRIOR_PIXELS = 20.0  # the student's word counts as much as that of so many pixels
 ROUNDS = 4
+CROP_PX = 64  # of each sample tile, that the teacher is asked about; pixels near an edge are not
 
 
 def student_grid(student: StainStudent, points: int) -> Grid:
@@ -33,7 +33,12 @@ def student_grid(student: StainStudent, points: int) -> Grid:
 
 
 def fit_grid(
-    teacher: nn.Module, student: StainStudent, sample_NHW3: Pixels, points: int, max_pixels: int
+    teacher: nn.Module,
+    student: StainStudent,
+    sample_NHW3: Pixels,
+    points: int,
+    max_pixels: int,
+    device: str = "cpu",
 ) -> Grid:
     """The student's grid, corrected on the colours of a slide's sample tiles (N, H, W, 3).
 
@@ -43,42 +48,23 @@ def fit_grid(
     if not len(sample_NHW3):
         return grid
     kernel = kernel_of(student)
+    multiple_px = int(getattr(teacher, "multiple_px", 1))
+    margin = int(getattr(teacher, "margin_px", len(kernel) // 2))
+    pieces = _middles(sample_NHW3, CROP_PX + 2 * (margin + margin % multiple_px))
+    inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
+    step = max(1, int(np.ceil(np.sqrt(len(pieces) * CROP_PX**2 / max_pixels))))
     colors, wanted = [], []
-    step = max(1, int(np.ceil(np.sqrt(sample_NHW3[..., 0].size / max_pixels))))
-    for tile in sample_NHW3:
-        with torch.no_grad():
-            painted = teacher(to_tensor(tile[np.newaxis])).clamp(-1, 1)
-        colors.append(apply_kernel(tile, kernel)[::step, ::step].reshape(-1, 3))
-        wanted.append(from_tensor(painted)[0, ::step, ::step].reshape(-1, 3))
+    for piece, made in zip(pieces, paint(teacher, pieces, multiple_px, device), strict=True):
+        colors.append(apply_kernel(piece, kernel)[inner][::step, ::step].reshape(-1, 3))
+        wanted.append(made[inner][::step, ::step].reshape(-1, 3))
     return _corrected(grid, np.concatenate(colors), np.concatenate(wanted))
 
 
-def apply_kernel(pixels: Pixels, kernel: NDArray[np.float32]) -> Pixels:
-    """Pixels (H, W, 3) blurred or sharpened by a kernel of one direction, applied in both."""
-    if len(kernel) == 1:
-        return pixels
-    return np.asarray(
-        cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101), np.uint8
-    )
-
-
-def all_colors(grid: Grid) -> Pixels:
-    """The grid drawn out to all colours, (256, 256, 256, 3), linear in between its points."""
-    weights = _weights(len(grid))
-    greens = np.einsum("gp,rpbc->rgbc", weights, grid)
-    reds = np.einsum("rp,pgbc->rgbc", weights, greens)
-    table = np.empty((256, 256, 256, 3), np.uint8)
-    for red, plane_GPC in enumerate(reds):
-        whole = np.matmul(weights, plane_GPC)
-        table[red] = np.clip(np.rint(whole), 0, 255)
-    return table
-
-
-def _weights(points: int) -> NDArray[np.float32]:
-    """How much each grid point counts for each 8-bit level, (256, points)."""
-    place = np.linspace(0, points - 1, 256)
-    apart = np.abs(place[:, None] - np.arange(points)[None])
-    return np.asarray(np.maximum(0, 1 - apart), np.float32)
+def _middles(tiles_NHW3: Pixels, edge: int) -> Pixels:
+    """The middle of each tile, edge x edge or as much as there is."""
+    height, width = tiles_NHW3.shape[1:3]
+    top, left = max(0, (height - edge) // 2), max(0, (width - edge) // 2)
+    return tiles_NHW3[:, top : top + edge, left : left + edge]
 
 
 def _corrected(grid: Grid, colors_N3: Pixels, wanted_N3: Pixels) -> Grid:

@@ -18,13 +18,15 @@ from pathology.stain.normalizer import Rendered
 from pathology.stain.tissue import BLACK_OD, GLASS_SHARE
 
 Painter = Callable[[Pixels], Pixels]  # colors (H, W, 3) to new ones, of glass as well
+DIRECT_PIXELS = 1 << 22  # a quarter of the pixels that a table costs
 _BUILDING = threading.Lock()  # threads that share a normalizer build its table once
 
 
 class TableNormalizer:
     """Renders the tiles of one slide by a function of colors, looked up in a table.
 
-    The table is made at the first tile and left out when pickled.
+    The table is made when so many pixels have come that it pays, and left out when pickled. Until
+    then the function itself is asked, with the same outcome.
 
     paint        new colors of stain; glass and its neighborhood are blended with the old ones
     white_level  (3,) intensity of the slide's empty glass
@@ -44,38 +46,47 @@ class TableNormalizer:
         self.paint, self.white_level, self.config = paint, white_level, config
         self._measured = dict(measured)
         self._table: Table | None = None
+        self._num_pixels = 0
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_table": None}
+        return self.__dict__ | {"_table": None, "_num_pixels": 0}
 
     def render(self, tiles_NHW3: Pixels) -> Rendered:
         """The tiles in the model's style; glass, and tiles of nothing else, unchanged."""
         rendered = np.array(tiles_NHW3, np.uint8, order="C")
         is_passed = np.ones(len(rendered), np.bool_)
         if rendered.size:
-            table = self._built()
             for i, tile in enumerate(rendered):
-                is_passed[i] = not self._render_tile(table, tile)
+                is_passed[i] = not self.render_tile(tile)
         return Rendered(rendered, is_passed)
+
+    def render_tile(self, tile: Pixels) -> bool:
+        """Re-render a contiguous tile (H, W, 3) in place, or leave it and say False."""
+        pixels, num_stained = self._new_colors(tile)
+        if num_stained < least_stained(tile.shape[0] * tile.shape[1], self.config):
+            return False
+        tile[:] = pixels
+        return True
 
     def measured(self) -> dict[str, Any]:
         """Columns of stain.csv on the slide's own staining."""
         return dict(self._measured)
 
-    def _built(self) -> Table:
+    def _new_colors(self, tile: Pixels) -> tuple[Pixels, int]:
+        """New colors of a tile, and how many of its pixels are stained; by table once it pays."""
+        table = self._table_if_worth(tile.shape[0] * tile.shape[1])
+        if table is not None:
+            return look_up(table, tile)
+        mixed, is_stained = blend(self.paint, self.white_level, self.config.min_od, tile)
+        return mixed, int(np.count_nonzero(is_stained))
+
+    def _table_if_worth(self, num_pixels: int) -> Table | None:
         with _BUILDING:
-            if self._table is None:
+            self._num_pixels += num_pixels
+            if self._table is None and self._num_pixels > DIRECT_PIXELS:
                 min_od = self.config.min_od
                 self._table = build_table(partial(blend, self.paint, self.white_level, min_od))
             return self._table
-
-    def _render_tile(self, table: Table, tile: Pixels) -> bool:
-        """Re-render a tile in place, or leave it and say False."""
-        pixels, num_stained = look_up(table, tile)
-        if num_stained < least_stained(tile.shape[0] * tile.shape[1], self.config):
-            return False
-        tile[:] = pixels
-        return True
 
 
 def least_stained(num_pixels: int, config: StainConfig) -> float:

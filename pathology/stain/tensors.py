@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pathology.stain.matrix import Pixels
+
+TILES_AT_ONCE = 16  # from here on torch has a fast way for 1x1 convolutions on one thread
 
 
 def to_tensor(tiles_NHW3: Pixels) -> Tensor:
@@ -19,3 +24,20 @@ def from_tensor(images_N3HW: Tensor) -> Pixels:
     """8-bit pixels (N, H, W, 3); what lies beyond -1 or 1 is cut."""
     levels = images_N3HW.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+@torch.inference_mode()
+def paint(
+    network: nn.Module, tiles_NHW3: Pixels, multiple_px: int = 1, device: str = "cpu"
+) -> Iterator[Pixels]:
+    """What a network makes of each tile (H, W, 3) of tiles of any size, a few at a time.
+
+    multiple_px  what the network's images must be a multiple of; the rest is padded and cut off
+    """
+    height, width = tiles_NHW3.shape[1:3]
+    bottom, right = -height % multiple_px, -width % multiple_px
+    for start in range(0, len(tiles_NHW3), TILES_AT_ONCE):
+        images = to_tensor(tiles_NHW3[start : start + TILES_AT_ONCE]).to(device)
+        if bottom or right:
+            images = functional.pad(images, [0, right, 0, bottom], mode="replicate")
+        yield from from_tensor(network(images))[:, :height, :width]

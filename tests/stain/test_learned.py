@@ -15,7 +15,8 @@ from pathology.stain.learned import LearnedModel, StainCard
 from pathology.stain.load import load_model
 from pathology.stain.normalize_store import normalize_store
 from pathology.stain.saved_style import StainError
-from pathology.stain.slide_table import all_colors, apply_kernel, fit_grid, student_grid
+from pathology.stain.sharp_table import all_colors, apply_kernel
+from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent, distill
 from pathology.stain.tensors import from_tensor, to_tensor
 from tests.stain.synthetic import he_tiles

@@ -1,0 +1,103 @@
+"""A learned style on one slide as one kernel and one table of colors. Needs no torch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.stain.config import StainConfig
+from pathology.stain.matrix import Pixels
+from pathology.stain.normalizer import Rendered
+from pathology.stain.table_normalizer import TableNormalizer
+
+Grid = NDArray[np.float32]  # (P, P, P, 3) by red, green, blue; 8-bit values that may pass 0 or 255
+
+
+class SharpTableNormalizer:
+    """Blurs or sharpens tiles as the student does, then looks their colors up in one table."""
+
+    problem = ""
+
+    def __init__(
+        self,
+        grid: Grid,
+        kernel: NDArray[np.float32],
+        white_level: NDArray[np.float64],
+        config: StainConfig,
+    ) -> None:
+        self.kernel = kernel
+        self.margin_px = len(kernel) // 2
+        self.table = TableNormalizer(
+            GridPainter(grid), white_level, config, measured_white(white_level)
+        )
+
+    def render(self, tiles_NHW3: Pixels) -> Rendered:
+        """The tiles in the model's style; tiles of nothing but glass unchanged."""
+        rendered = np.empty(tiles_NHW3.shape, np.uint8)
+        is_passed = np.zeros(len(rendered), np.bool_)
+        for i, tile in enumerate(tiles_NHW3):
+            sharp = np.array(apply_kernel(tile, self.kernel), np.uint8, order="C")
+            is_passed[i] = not self.table.render_tile(sharp)
+            rendered[i] = tile if is_passed[i] else sharp
+        return Rendered(rendered, is_passed)
+
+    def measured(self) -> dict[str, Any]:
+        """Columns of stain.csv on the slide's own staining."""
+        return self.table.measured()
+
+
+class GridPainter:
+    """New colors by a grid of some, linear in between; the whole table is made at first use."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"grid": self.grid}
+
+    @cached_property
+    def table(self) -> Pixels:
+        """(256, 256, 256, 3)."""
+        return all_colors(self.grid)
+
+    def __call__(self, colors: Pixels) -> Pixels:
+        """New colors of colors (H, W, 3)."""
+        red, green, blue = (colors[..., channel] for channel in range(3))
+        return self.table[red, green, blue]
+
+
+def apply_kernel(pixels: Pixels, kernel: NDArray[np.float32]) -> Pixels:
+    """Pixels (H, W, 3) blurred or sharpened by a kernel of one direction, applied in both."""
+    if len(kernel) == 1:
+        return pixels
+    return np.asarray(
+        cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101), np.uint8
+    )
+
+
+def all_colors(grid: Grid) -> Pixels:
+    """The grid drawn out to all colours, (256, 256, 256, 3), linear in between its points."""
+    weights = _weights(len(grid))
+    greens = np.einsum("gp,rpbc->rgbc", weights, grid)
+    reds = np.einsum("rp,pgbc->rgbc", weights, greens)
+    table = np.empty((256, 256, 256, 3), np.uint8)
+    for red, plane_GPC in enumerate(reds):
+        whole = np.matmul(weights, plane_GPC)
+        table[red] = np.clip(np.rint(whole), 0, 255)
+    return table
+
+
+def _weights(points: int) -> NDArray[np.float32]:
+    """How much each grid point counts for each 8-bit level, (256, points)."""
+    place = np.linspace(0, points - 1, 256)
+    apart = np.abs(place[:, None] - np.arange(points)[None])
+    return np.asarray(np.maximum(0, 1 - apart), np.float32)
+
+
+def measured_white(white_level: NDArray[np.float64]) -> dict[str, Any]:
+    """The column of stain.csv on a slide's glass."""
+    return {"white_level": " ".join(f"{level:.0f}" for level in white_level)}

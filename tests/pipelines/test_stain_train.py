@@ -1,0 +1,239 @@
+"""`pathology stain train` as users run it: real processes, real files, killed and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pathology.core.errors import ConfigError, PathologyError
+from pathology.stain.config import StainConfig
+from pathology.stain.cycle_config import CycleConfig
+from pathology.stain.learned import LearnedModel
+from pathology.stain.load import load_model
+from pathology.stain.matrix import Pixels
+from pathology.stain.saved_style import StainError
+from pathology.tiling.store import open_tiles
+from pathology.training.fabric import make_fabric
+from pathology.training.loop import read_metrics
+from pathology.training.state import load_state
+from pipelines.stain_inputs import sample_slides
+from pipelines.stain_styles import COLUMN, list_styles, styles_of, write_styles
+from pipelines.stain_train import TrainOptions, read_domains, train_model
+from tests.stain.synthetic import MATRIX, he_tiles
+from tests.stain.test_normalize_store import make_store
+
+TINY = [
+    "generator.width=4", "generator.num_blocks=1", "discriminator.width=4", "tile_px=64",
+    "crop_px=16", "batch_size=2", "student.steps=20", "student.crop_px=16", "pool_size=4",
+]  # fmt: skip
+OTHER = np.array([[0.5, 0.75, 0.43], [0.3, 0.85, 0.43]])
+OTHER /= np.linalg.norm(OTHER, axis=1, keepdims=True)
+
+
+def tiny(steps: int = 40, **more: object) -> CycleConfig:
+    values: dict[str, object] = {"steps": steps, **more}
+    for setting in TINY:
+        name, value = setting.split("=")
+        section, _, key = name.rpartition(".")
+        place = values.setdefault(section, {}) if section else values
+        place[key] = int(value)  # type: ignore[index]
+    return CycleConfig.model_validate(values)
+
+
+def write_pictures(folder: Path, tiles: Pixels) -> Path:
+    folder.mkdir(parents=True)
+    for number, tile in enumerate(tiles):
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.cvtColor(tile, cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders of pictures in two styles."""
+    source = write_pictures(tmp_path / "centre_a", he_tiles(4, 64))
+    return source, write_pictures(tmp_path / "centre_b", he_tiles(4, 64, matrix=OTHER, seed=1))
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "pipelines", "stain", *map(str, words)]
+
+
+def settings(steps: int) -> list[str]:
+    return [word for setting in [*TINY, f"steps={steps}"] for word in ("--set", setting)]
+
+
+def train_words(pictures: tuple[Path, Path], out: Path, steps: int) -> list[str]:
+    source, target = pictures
+    return command(
+        "train", source, "--target", target, "--out", out, "--device", "cpu",
+        "--panel-every", 20, *settings(steps),
+    )  # fmt: skip
+
+
+def test_train_then_apply_as_commands(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "style.pt"
+    done = subprocess.run(train_words(pictures, out, 40), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Next: pathology stain apply" in done.stdout
+    assert "train: 40/40 steps" in done.stderr
+    run = tmp_path / "style.run"
+    names = {path.name for path in run.iterdir()}
+    assert names == {"checkpoint.pt", "curves.png", "metrics.jsonl", "panel.png", "run.json"}
+    card = json.loads((run / "run.json").read_text())["card"]
+    assert (card["centres"], card["num_source_tiles"], card["source"]) == (
+        ["centre_a"], 4, "centre_b",
+    )  # fmt: skip
+    words = command("apply", pictures[0], "--model", out, "--out", tmp_path / "out")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+        "0.png", "1.png", "2.png", "3.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_model(
+    pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
+    subprocess.run(train_words(pictures, whole, 400), check=True, capture_output=True)
+    process = subprocess.Popen(
+        train_words(pictures, cut, 400), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "cut.run" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stopped_at = load_state(checkpoint)["step"]
+    assert 20 <= stopped_at < 400
+    assert not cut.exists()
+    done = subprocess.run(
+        train_words(pictures, cut, 400), check=True, capture_output=True, text=True
+    )
+    assert f"went on from step {stopped_at}" in done.stdout
+    assert load_model(cut).fingerprint == load_model(whole).fingerprint
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole.run", "cut.run")]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    words = [*train_words(pictures, tmp_path / "style.pt", 40), "--devices", "2"]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(read_metrics(tmp_path / "style.run" / "metrics.jsonl")) == 2
+    assert json.loads((tmp_path / "style.run" / "run.json").read_text())["num_devices"] == 2
+    load_model(tmp_path / "style.pt")
+
+
+def test_holdout_centres_are_kept_out(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    source, target = pictures
+    other = write_pictures(tmp_path / "centre_c", he_tiles(3, 64, seed=5))
+    config = tiny(holdout_centres=["centre_c"])
+    domains = read_domains([source, other], target, config)
+    assert (len(domains.source), domains.centres) == (4, ("centre_a",))
+    with pytest.raises(StainError, match="holdout_centres"):
+        read_domains([other], target, config)
+
+
+def test_any_setting_trains_and_its_model_renders(
+    pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, target = pictures
+    for number, more in enumerate(
+        ({"condition": "planes"}, {"condition": "none"}, {"intermediate": "grey"})
+    ):
+        out = tmp_path / f"{number}.pt"
+        options = TrainOptions(device="cpu", panel_every=20)
+        model = train_model([source], target, out, tiny(20, **more), options)
+        found = load_model(out)
+        assert isinstance(found, LearnedModel)
+        assert found.card.config == model.card.config
+        tiles = he_tiles(2, 64)
+        assert found.for_slide(tiles, StainConfig()).render(tiles).tiles.shape == tiles.shape
+
+
+def test_what_cannot_be_trained_on_is_named(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    source, target = pictures
+    out, empty = tmp_path / "style.pt", tmp_path / "empty"
+    empty.mkdir()
+    grey = write_pictures(tmp_path / "grey", np.full((2, 64, 64, 3), 243, np.uint8))
+    for number in range(2):
+        cv2.imwrite(str(grey / f"{number}.png"), np.full((64, 64), 120, np.uint8))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"no picture")
+    for bad, said in (
+        (empty, "empty"),
+        (grey, "grey"),
+        (broken, "broken"),
+        (tmp_path / "no", "no"),
+    ):
+        for sources, aim in (([bad], target), ([source], bad)):
+            with pytest.raises(PathologyError, match=str(bad)) as refusal:
+                train_model(sources, aim, out, tiny())
+            assert said in str(refusal.value)
+    assert not out.exists()
+
+
+def test_a_target_of_glass_alone_is_refused(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    glass = write_pictures(tmp_path / "glass", np.full((3, 64, 64, 3), 243, np.uint8))
+    with pytest.raises(StainError, match=r"glass.*no stained tissue"):
+        train_model([pictures[0]], glass, tmp_path / "style.pt", tiny())
+
+
+def test_stores_of_two_resolutions_are_not_mixed(tmp_path: Path) -> None:
+    stores = []
+    for name, mpp in (("a", 0.5), ("b", 0.25)):
+        path = make_store(tmp_path / f"{name}.zarr", he_tiles(4, 64))
+        said = json.loads((path / "zarr.json").read_text())
+        said["attributes"]["plan"] = {"achieved_mpp": [mpp, mpp]}
+        (path / "zarr.json").write_text(json.dumps(said))
+        stores.append(path)
+    with pytest.raises(PathologyError, match=r"0\.5|0\.25"):
+        read_domains([stores[0]], stores[1], tiny())
+
+
+def test_styles_of_a_store_are_kept_in_it_and_followed(tmp_path: Path) -> None:
+    path = make_store(tmp_path / "slide.zarr", he_tiles(10, 64))
+    config = StainConfig()
+    (few,) = sample_slides(path, size_px=64, tiles_per_slide=4)
+    first = styles_of(few, config)
+    kept = open_tiles(path).columns[COLUMN]
+    assert np.isnan(kept).all(axis=(1, 2)).sum() == 6
+    kept_file = path / COLUMN / "c" / "0" / "0" / "0"
+    marked = kept.copy()
+    marked[few.rows] += 0.5  # to see that they are read and not measured anew
+    kept_file.write_bytes(marked.astype("<f4").tobytes())
+    assert (styles_of(few, config) == first + np.float32(0.5)).all()
+    other = StainConfig(angle_percentile=5)  # other settings: measured anew
+    assert np.abs(styles_of(few, other) - first).max() < 0.3
+
+
+def test_styles_as_a_table(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = list_styles(pictures[0], StainConfig(), 4)
+    assert len(rows) == 4
+    found = np.array([float(value) for value in rows[0].hematoxylin.split()])
+    assert found == pytest.approx(MATRIX[0], abs=0.05)
+    write_styles(tmp_path / "styles.csv", rows)
+    assert (tmp_path / "styles.csv").read_text().startswith("slide_id,centre,num_tiles,hematoxylin")
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="--device mps"):
+        make_fabric("mps")
