@@ -78,8 +78,9 @@ def stain_train(
         model = train_model(
             sources, target, out, settings, options, on_step=on_step, say=typer.echo
         )
-    error = model.card.student_error
-    print(f"{out}: trained, fingerprint {model.fingerprint}, student within {error} grey levels")
+    print(f"{out}: trained, fingerprint {model.fingerprint}")
+    for quality, found in model.card.fidelity.items():
+        print(f"  {quality} to teacher: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}")
     print(f"Look at {out.with_name(out.stem)}.run/panel.png and curves.png (research use only)")
     print(f"Next: pathology stain apply INPUT --model {out} --out OUT")
 

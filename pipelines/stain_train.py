@@ -30,6 +30,7 @@ from pathology.stain.tensors import to_tensor
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
+from pipelines.stain_fidelity import measure_fidelity
 from pipelines.stain_inputs import SlideTiles, require_usable, sample_slides
 from pipelines.stain_panel import draw_panel
 from pipelines.stain_styles import styles_of
@@ -142,14 +143,16 @@ def train_on(
         student_error=error,
         version=__version__,
     )
-    model = LearnedModel(card, teacher, student)
+    first = LearnedModel(card, teacher, student)
+    fidelity = measure_fidelity(first, domains.source)
+    model = LearnedModel(card.model_copy(update={"fidelity": fidelity}), teacher, student)
     if fabric.is_global_zero:
         model.save(out)
         facts = {
             "stage": "stain train",
             "model": str(out),
             "fingerprint": model.fingerprint,
-            "card": card.model_dump(mode="json"),
+            "card": model.card.model_dump(mode="json"),
             "device": str(fabric.device),
             "precision": options.precision,
             "num_devices": options.num_devices,

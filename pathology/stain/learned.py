@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError
 
@@ -32,6 +32,13 @@ KIND, SCHEMA = "pathology stain model", 1
 TABLE_TILES = 48  # of a slide's sample, looked at for its table of colors
 
 
+class Fidelity(NamedTuple):
+    """How near a faster rendering is to the teacher's: mean PSNR in dB, and SSIM."""
+
+    psnr: float
+    ssim: float
+
+
 class StainCard(StageConfig):
     """What a learned stain model is and was made of, in the same file as its weights.
 
@@ -43,6 +50,7 @@ class StainCard(StageConfig):
     training_data   digest of those tiles
     steps           of training
     student_error   mean absolute difference of the student from the generator, in grey levels
+    fidelity        of "student" and "lut" to the teacher, on tiles of the sources
     """
 
     method: Literal["cyclegan"] = "cyclegan"
@@ -56,6 +64,7 @@ class StainCard(StageConfig):
     training_data: str = ""
     steps: int = 0
     student_error: float | None = None
+    fidelity: dict[str, Fidelity] = Field(default_factory=dict)
     version: str = ""
     intended_use: str = (
         "Research use only. Renders H&E tiles of the named resolution in the colors of the target."

@@ -83,6 +83,7 @@ def test_train_then_apply_as_commands(pictures: tuple[Path, Path], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "Next: pathology stain apply" in done.stdout
     assert "train: 40/40 steps" in done.stderr
+    assert "lut to teacher: PSNR" in done.stdout
     run = tmp_path / "style.run"
     names = {path.name for path in run.iterdir()}
     assert names == {"checkpoint.pt", "curves.png", "metrics.jsonl", "panel.png", "run.json"}
@@ -90,6 +91,7 @@ def test_train_then_apply_as_commands(pictures: tuple[Path, Path], tmp_path: Pat
     assert (card["centres"], card["num_source_tiles"], card["source"]) == (
         ["centre_a"], 4, "centre_b",
     )  # fmt: skip
+    assert set(card["fidelity"]) == {"student", "lut"}
     words = command("apply", pictures[0], "--model", out, "--out", tmp_path / "out")
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,156 @@
+"""Seams: how much do neighbouring tiles differ at their border after a generator rendered them?
+
+The same CycleGAN with each kind of normalization in its generators, trained alike on the simulated
+centres, renders real fields cut into tiles: tile by tile, and whole with the generator's margin as
+whole slides are rendered. The ratio is the mean step of color across tile borders over the mean
+step just inside of them; 1 is no seam.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import stain_cohort as cohort
+from measure import keep_to_cores
+from stain_centres import read_data
+from stain_scanners import spread
+
+NORMS = ("none", "running", "instance")
+TILE_PX, FIELD = 128, (768, 512)  # a field, cropped, holds 6 x 4 tiles
+
+
+@dataclass(frozen=True)
+class Job:
+    """One generator to train and look at."""
+
+    options: argparse.Namespace
+    norm: str
+    seed: int
+
+
+def read_fields(options: argparse.Namespace) -> list[np.ndarray]:
+    """Fields of the test split, (512, 768, 3) each, in the centres 1 to 4 in turn."""
+    maker = cohort.load_maker(options.maker)
+    patients, folds = maker.SPLITS[options.split_by, "test"]
+    found = maker.load_fields(maker.DATA / "glas" / "labels.csv", patients, folds)
+    pixels = [field for fields in found.values() for _, field in fields]
+    width, height = FIELD
+    whole = [field for field in pixels if field.shape[0] >= height and field.shape[1] >= width]
+    return [
+        maker.restain(np.ascontiguousarray(field[:height, :width]), 1 + number % 4)
+        for number, field in enumerate(whole[: options.fields])
+    ]
+
+
+def ratios(fields: list[np.ndarray]) -> tuple[float, float]:
+    """Mean seam ratio and offset ratio of fields at the borders of their tiles."""
+    from pathology.stain.seams import mosaic_seams
+
+    scores = [mosaic_seams(field, TILE_PX) for field in fields]
+    return float(np.mean([s.ratio for s in scores])), float(
+        np.mean([s.offset_ratio for s in scores])
+    )
+
+
+def by_tile(normalizer: Any, field: np.ndarray) -> np.ndarray:
+    """A field whose tiles were rendered each by itself."""
+    height, width = field.shape[:2]
+    rows, columns = height // TILE_PX, width // TILE_PX
+    tiles = field.reshape(rows, TILE_PX, columns, TILE_PX, 3).swapaxes(1, 2)
+    made = normalizer.render(tiles.reshape(-1, TILE_PX, TILE_PX, 3)).tiles
+    return made.reshape(rows, columns, TILE_PX, TILE_PX, 3).swapaxes(1, 2).reshape(field.shape)
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Train one generator and measure its seams."""
+    import torch
+
+    torch.set_num_threads(1)
+    from pathology.core.config import load_config
+    from pathology.stain.config import StainConfig
+    from pathology.stain.cycle_config import CycleConfig
+    from pathology.stain.learned import LearnedModel
+    from pipelines.stain_train import TrainOptions, domains_of, train_on
+
+    options = job.options
+    base = load_config(CycleConfig, None, options.set)
+    generator = base.generator.model_copy(update={"norm": job.norm})
+    config = base.model_copy(update={"generator": generator, "seed": job.seed})
+    path = options.out / f"norm_{job.norm}_{job.seed}.pt"
+    if path.exists() and LearnedModel.load(path).card.config == config:
+        model = LearnedModel.load(path)
+    else:
+        data = read_data(options)
+        sources = [(tiles, f"centre{c}") for s in data.sources for c, tiles in s.tiles.items()]
+        domains = domains_of(
+            [tiles for tiles, _ in sources],
+            [name for _, name in sources],
+            [slide.tiles[0] for slide in data.targets],
+        )
+        settings = TrainOptions(device="cpu", panel_every=200)
+        model = train_on(domains, "centre0", path, config, settings, "")
+    fields = read_fields(options)
+    found: dict[str, Any] = {"norm": job.norm, "seed": job.seed, "source": ratios(fields)}
+    for quality in ("teacher", "lut"):
+        normalizers = [
+            model.for_slide(field[None], StainConfig(quality=quality)) for field in fields
+        ]
+        pairs = list(zip(normalizers, fields, strict=True))
+        found[f"{quality}, tile by tile"] = ratios([by_tile(n, field) for n, field in pairs])
+        found[f"{quality}, whole"] = ratios([n.render(f[None]).tiles[0] for n, f in pairs])
+    return found
+
+
+def table(done: list[dict[str, Any]]) -> str:
+    """Markdown: ratio and offset ratio by norm and way of rendering, spread over seeds."""
+    lines = ["| norm | rendered | step ratio | offset ratio |", "|---|---|--:|--:|"]
+    ways = [name for name in done[0] if name not in ("norm", "seed")]
+    for norm in NORMS:
+        mine = [found for found in done if found["norm"] == norm]
+        for way in ways:
+            if way == "source" and norm != NORMS[0]:
+                continue
+            cells = [spread([found[way][k] for found in mine], 3) for k in (0, 1)]
+            name = "(before)" if way == "source" else norm
+            lines.append(f"| {name} | {way} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("maker", type=Path, help="make_slides.py, the cohort maker")
+    parser.add_argument("--out", type=Path, required=True, help="as of stain_centres.py")
+    parser.add_argument("--split-by", choices=("field", "case"), default="field")
+    parser.add_argument("--stain-slides", type=int, default=24)
+    parser.add_argument("--train-slides", type=int, default=45)
+    parser.add_argument("--test-slides", type=int, default=24)
+    parser.add_argument("--tiles-per-slide", type=int, default=20)
+    parser.add_argument("--fields", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--jobs", type=int, default=2)
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> None:
+    options = parse(words)
+    keep_to_cores(options.jobs)
+    read_data(options)
+    jobs = [Job(options, norm, seed) for seed in range(options.seeds) for norm in NORMS]
+    done = []
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        for found in pool.map(run_job, jobs):
+            print(json.dumps(found), flush=True)
+            done.append(found)
+    (options.out / "seams.json").write_text(json.dumps(done, indent=1))
+    print(table(done))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
