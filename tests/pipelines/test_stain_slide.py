@@ -113,6 +113,21 @@ def test_a_look_around_leaves_no_seam(job: SlideJob) -> None:
     assert at_block < at_tile + 0.1
 
 
+def test_a_corner_of_tissue_in_a_tile_is_no_seam(tmp_path: Path) -> None:
+    pixels = np.full((1024, 1536, 3), 243, np.uint8)
+    pixels[200:700, 240:1100] = tissue_pixels(2000, 1600)[500:1000, 500:1360]
+    path = write_pyramid(tmp_path / "slide.tif", pixels, compression="deflate")
+    job = SlideJob(SlideRecord("corner", path), tmp_path / "corner.ome.tiff")
+    run(job, STYLE)
+    tile = pixels[:256, :256]
+    share = (tile.min(axis=2) < 200).mean()
+    assert 0 < share < 0.02  # its own tile would pass through
+    change = np.abs(level(job.target).astype(int) - pixels).mean(axis=2)[200:256]
+    inside, beyond = change[:, 243:256].mean(), change[:, 256:269].mean()
+    assert inside == pytest.approx(beyond, rel=0.35)
+    assert inside > 5
+
+
 def test_processes_change_no_byte(job: SlideJob, tmp_path: Path) -> None:
     one = run(job, STYLE)
     other = replace(job, target=tmp_path / "other.ome.tiff")
