@@ -171,7 +171,8 @@ def demo(
 def init(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")] = Path(),
     stage: Annotated[
-        list[str] | None, typer.Option(help="tile, stain or run; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="tile, stain, stain_train, stain_full or run; repeatable. Default: all."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:

@@ -28,12 +28,14 @@ class Shown(Protocol):
 
 
 @contextmanager
-def progress(title: str, num_items: int, unit: str = "tiles") -> Iterator[Shown]:
+def progress(
+    title: str, num_items: int, unit: str = "tiles", items: str = "slides"
+) -> Iterator[Shown]:
     """Show work on num_items items; on standard error, so that output can be piped."""
     if not sys.stderr.isatty():
         yield _Lines(num_items)
         return
-    bar = _Bar(title, num_items, unit)
+    bar = _Bar(title, num_items, unit, items)
     with bar.bar:
         yield bar
 
@@ -114,7 +116,7 @@ class _Lines:
 
 
 class _Bar:
-    def __init__(self, title: str, num_items: int, unit: str) -> None:
+    def __init__(self, title: str, num_items: int, unit: str, items: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -122,7 +124,7 @@ class _Bar:
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} slides"),
+            TextColumn("{task.completed}/{task.total} " + items),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),

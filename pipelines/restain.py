@@ -68,8 +68,8 @@ def stain_input(options: ApplyOptions, config: StainConfig) -> int:
     given = look_at(options.source, options.data_root)
     jobs = jobs_of(given, options.out, options.wanted)
     recipe = Recipe(model, config, options.pyramid, options.assume_mpp)
-    unit = "pictures" if given.kind == "images" else "tiles"
-    with progress("stain", given.num_members, unit) as shown:
+    unit, items = ("pictures", "pictures") if given.kind == "images" else ("tiles", "slides")
+    with progress("stain", given.num_members, unit, items) as shown:
         outcomes = apply_recipe(
             given,
             options.out,

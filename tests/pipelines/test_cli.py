@@ -199,7 +199,13 @@ def test_underscores_are_accepted(slides: Path, tmp_path: Path) -> None:
 
 def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None:
     assert pathology("init", tmp_path / "c").returncode == 0
-    assert {path.stem for path in (tmp_path / "c").iterdir()} == {"run", "stain", "tile"}
+    assert {path.stem for path in (tmp_path / "c").iterdir()} == {
+        "run",
+        "stain",
+        "stain_full",
+        "stain_train",
+        "tile",
+    }
     assert pathology("init", tmp_path / "c").returncode == 2
     words = ("--config", tmp_path / "c/tile.yaml", "--limit", "1", "--dry-run")
     assert pathology("tile", slides, "--out", tmp_path / "r", *words).returncode == 0
