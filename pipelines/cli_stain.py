@@ -88,6 +88,10 @@ def stain_apply(
         Literal["cpu", "cuda", "mps"], typer.Option(help="Where a learned model's networks run.")
     ] = "cpu",
     workers: Workers = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use a dask cluster, e.g. tcp://10.0.0.1:8786."),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds a slide may take.")
     ] = None,
@@ -116,5 +120,6 @@ def stain_apply(
         data_root=data_root,
         workers=num_cores() if workers is None else workers,
         timeout_s=timeout,
+        scheduler=scheduler,
     )
     raise typer.Exit(stain_input(options, settings))

@@ -40,6 +40,7 @@ class ApplyOptions:
     data_root: Path | None = None
     workers: int = 0
     timeout_s: float | None = None
+    scheduler: str | None = None
 
 
 def stain_run(
@@ -61,7 +62,7 @@ def stain_input(options: ApplyOptions, config: StainConfig) -> int:
     Raises StainError, ArtifactError or ManifestError before anything is written.
     """
     start = time.perf_counter()
-    if options.workers:
+    if options.workers and not options.scheduler:
         has_networks = options.model is not None and is_learned(options.model)
         prepare_workers(PRELOAD_LEARNED if has_networks else PRELOAD)
     model = load_model(options.model, config.method, options.device)
@@ -75,7 +76,7 @@ def stain_input(options: ApplyOptions, config: StainConfig) -> int:
             options.out,
             recipe,
             options.wanted,
-            Spread(options.workers, options.timeout_s),
+            Spread(options.workers, options.timeout_s, options.scheduler),
             on_outcome=lambda outcome: shown.item(_line(outcome, unit)),
             on_progress=shown.step,
         )

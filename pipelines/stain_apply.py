@@ -53,10 +53,14 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Spread:
-    """How work is spread: processes in all (0: none but this one), and seconds a member may take"""
+    """How work is spread: processes in all (0: none but this one), and seconds a member may take.
+
+    scheduler  address of a dask.distributed scheduler whose workers do it instead
+    """
 
     workers: int = 0
     timeout_s: float | None = None
+    scheduler: str | None = None
 
 
 def jobs_of(given: StainInput, out: Path, wanted: Format | None = None) -> list[Job]:
@@ -95,7 +99,7 @@ def run_jobs(
         at_once = min(spread.workers, len(stores))
         shared = replace(recipe, threads=max(1, spread.workers // max(1, at_once)))
         task = Task(partial(_stain_store, recipe=shared), _fail_store, spread.timeout_s)
-        Batch(task, at_once).run(stores, on_result, on_progress)
+        Batch(task, at_once, spread.scheduler).run(stores, on_result, on_progress)
 
 
 def _stain_store(
@@ -115,9 +119,9 @@ def _run_slides(
     on_progress: OnProgress,
 ) -> None:
     """Many slides side by side, a process each; few one after the other, all processes on each."""
-    if len(jobs) >= spread.workers:
+    if spread.scheduler or len(jobs) >= spread.workers:
         task = Task(partial(stain_slide, recipe=recipe), _fail_slide, spread.timeout_s)
-        Batch(task, spread.workers).run(jobs, on_result, on_progress)
+        Batch(task, spread.workers, spread.scheduler).run(jobs, on_result, on_progress)
         return
     shared = replace(recipe, processes=spread.workers)
     task = Task(partial(stain_slide, recipe=shared), _fail_slide, spread.timeout_s)
@@ -152,7 +156,7 @@ def _run_pictures(
 
         task: Task[Sequence[PictureJob], list[StainOutcome] | _Died]
         task = Task(work, _Died.of, limit)
-        Batch(task, spread.workers).run(groups, on_group, on_progress)
+        Batch(task, spread.workers, spread.scheduler).run(groups, on_group, on_progress)
         return died
 
     died = run([jobs[first : first + size] for first in range(0, len(jobs), size)], size)
