@@ -36,10 +36,10 @@ def steps_chart(steps: Sequence[Step]) -> str:
         axes.spines[side].set_visible(False)
     axes.spines["left"].set_color(LINE)
     said = ", ".join(f"{step.name} {step.num_tiles}" for step in steps)
-    return _inline_svg(figure, f"Tiles left after each filter: {said}")
+    return inline_svg(figure, f"Tiles left after each filter: {said}")
 
 
-def _inline_svg(figure: Figure, label: str) -> str:
+def inline_svg(figure: Figure, label: str) -> str:
     """The figure as an <svg> element: text stays text, and no address is left in it."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

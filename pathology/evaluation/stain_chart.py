@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pathology.evaluation.chart import INK, LINE, _inline_svg
+from pathology.evaluation.chart import INK, LINE, inline_svg
 from pathology.stain.matrix import Floats
 
 AXES = ("L*: dark to light", "a*: green to red", "b*: blue to yellow")
@@ -55,7 +55,7 @@ def color_chart(target: Floats, source: Floats, models: Mapping[str, Floats]) ->
         bbox_to_anchor=(0.5, -0.06 - 0.09 * ((len(names) - 1) // 6)),
     )
     figure.subplots_adjust(wspace=0.08, left=0.01, right=0.99, bottom=0.14, top=0.9)
-    return _inline_svg(figure, f"Colors of tissue in L*a*b*: {', '.join(names)}")
+    return inline_svg(figure, f"Colors of tissue in L*a*b*: {', '.join(names)}")
 
 
 def _edges(sets: list[Floats], axis: int) -> NDArray[np.float64]:
