@@ -43,3 +43,16 @@ class MissingSpacing(SlideError):
 
 class WrongResolution(SlideError):
     """The slide cannot give the resolution that was asked for."""
+
+
+def reason_of(fault: Exception) -> str:
+    """Why something could not be done, in one line, without the slide's id."""
+    if isinstance(fault, SlideError):
+        reason = fault.reason
+    elif isinstance(fault, PathologyError):
+        reason = str(fault)
+    elif isinstance(fault, OSError):
+        reason = f"{fault.strerror or fault}{f' ({fault.filename})' if fault.filename else ''}"
+    else:
+        reason = f"unexpected {type(fault).__name__}: {str(fault)[:300]}"
+    return " ".join(reason.split())

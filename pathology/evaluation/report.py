@@ -9,10 +9,11 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from pathology.evaluation.chart import steps_chart
+from pathology.evaluation.page import page_environment
 from pathology.evaluation.remarks import (
     Failure,
     failures_of,
@@ -263,13 +264,7 @@ def _reference_of(record: Mapping[str, Any]) -> list[str]:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pathology.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "size": file_size,
         "duration": duration,

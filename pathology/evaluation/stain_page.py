@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from pathology.evaluation.page import page_environment
 from pathology.evaluation.remarks import is_simulated
 from pathology.evaluation.report import flatten, run_facts
 from pathology.evaluation.stain_chart import color_chart
@@ -189,13 +190,7 @@ def _columns(rows: Sequence[PairScore]) -> tuple[list[float], list[float]]:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pathology.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "written": written,
         "interval": interval,

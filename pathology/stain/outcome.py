@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pathology.core.errors import PathologyError, SlideError
+from pathology.core.errors import reason_of
 from pathology.tiling.outcome import FAILED
 
 
@@ -59,18 +59,10 @@ COLUMNS = tuple(field.name for field in fields(StainOutcome))
 
 def failed(source: Path, fault: Exception, seconds: float, error: str = "") -> StainOutcome:
     """The row of a store that could not be done."""
-    if isinstance(fault, SlideError):
-        reason = fault.reason
-    elif isinstance(fault, OSError):
-        reason = f"{fault.strerror or fault}{f' ({fault.filename})' if fault.filename else ''}"
-    elif isinstance(fault, PathologyError):
-        reason = str(fault)
-    else:
-        reason = f"unexpected {type(fault).__name__}: {str(fault)[:300]}"
     return StainOutcome(
         slide_id=source.stem,
         status=FAILED,
-        reason=" ".join(reason.split()),
+        reason=reason_of(fault),
         seconds=round(seconds, 3),
         error=error,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pathology.core.errors import PathologyError, SlideError
+from pathology.core.errors import reason_of
 from pathology.core.manifest import SlideRecord
 
 PENDING, DONE, EMPTY, FAILED, PLANNED = "pending", "done", "empty", "failed", "planned"
@@ -86,15 +86,10 @@ def facts_of(record: SlideRecord) -> dict[str, Any]:
 
 def failed(record: SlideRecord, fault: Exception, seconds: float, error: str = "") -> SlideOutcome:
     """The row of a slide that could not be done."""
-    if isinstance(fault, SlideError):
-        reason = fault.reason
-    elif isinstance(fault, PathologyError):
-        reason = str(fault)
-    elif isinstance(fault, OSError):
-        reason = f"{fault.strerror or fault}{f' ({fault.filename})' if fault.filename else ''}"
-    else:
-        reason = f"unexpected {type(fault).__name__}: {str(fault)[:300]}"
-    reason = " ".join(reason.split())
     return SlideOutcome(
-        **facts_of(record), status=FAILED, reason=reason, seconds=round(seconds, 3), error=error
+        **facts_of(record),
+        status=FAILED,
+        reason=reason_of(fault),
+        seconds=round(seconds, 3),
+        error=error,
     )
