@@ -19,12 +19,7 @@ from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import PassThrough, Rendered, SlideNormalizer
 from pathology.stain.saved_style import SavedStyle
-from pathology.stain.table_normalizer import (
-    Painter,
-    TableNormalizer,
-    blend,
-    least_stained,
-)
+from pathology.stain.table_normalizer import Painter, TableNormalizer, least_stained
 from pathology.stain.tissue import Tissue, has_color, look_at, num_rendered, repainted
 
 TILE_PIXELS = 20_000  # of a tile, where each is measured by itself
@@ -125,11 +120,7 @@ class TileByTile:
             return False
         white = np.asarray(tissue.white_G3[0], np.float64)
         paint = reference.painter(measured.numbers, white, config)
-        pixels, is_stained = blend(paint, white, config.min_od, tile)
-        if np.count_nonzero(is_stained) < least_stained(is_stained.size, config):
-            return False
-        tile[:] = pixels
-        return True
+        return TableNormalizer(paint, white, config, {}).render_tile(tile)
 
 
 def normalize_batch(

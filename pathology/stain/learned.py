@@ -14,22 +14,20 @@ from pathology.core.errors import ArtifactError
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
-from pathology.stain.learned_normalizer import (
-    NetworkNormalizer,
-    share_cores,
-)
+from pathology.stain.learned_normalizer import NetworkNormalizer, share_cores
 from pathology.stain.matrix import Pixels
 from pathology.stain.networks import StyleGenerator, kernel_of
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.saved_style import StainError
-from pathology.stain.sharp_table import SharpTableNormalizer
-from pathology.stain.slide_table import fit_grid
+from pathology.stain.sharp_table import Grid, SharpTableNormalizer
+from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent
 from pathology.stain.tissue import white_levels
 from pathology.training.state import load_state, save_state
 
 KIND, SCHEMA = "pathology stain model", 1
-TABLE_TILES = 48  # of a slide's sample, looked at for its table of colors
+TABLE_TILES = 64  # of a slide's sample, looked at for its table of colors
+STUDENT_POINTS = 33  # edge of the grid that stands for the student
 
 
 class Fidelity(NamedTuple):
@@ -102,21 +100,25 @@ class LearnedModel:
         pixels = sample_NHW3.reshape(1, -1, 3)
         step = max(1, pixels.shape[1] // config.num_sample_pixels)
         white = white_levels(pixels[:, ::step], config.white_level)[0]
-        if config.quality == "lut":
-            share_cores()
-            sample = sample_NHW3[:: max(1, len(sample_NHW3) // TABLE_TILES)]
-            points = self.card.config.student.table_points
-            grid = fit_grid(
-                self.teacher.to(self.device),
-                self.student.cpu(),
-                sample,
-                points,
-                config.num_sample_pixels,
-                self.device,
-            )
-            return SharpTableNormalizer(grid, kernel_of(self.student), white, config)
-        network = self.teacher if config.quality == "teacher" else self.student
-        return NetworkNormalizer(network, white, config, self.device)
+        if config.quality == "teacher":
+            return NetworkNormalizer(self.teacher, white, config, self.device)
+        return SharpTableNormalizer(
+            self._grid(sample_NHW3, config), kernel_of(self.student), white, config
+        )
+
+    def _grid(self, sample_NHW3: Pixels, config: StainConfig) -> Grid:
+        """The student's change of color; for a table, as it is corrected by this slide's tiles."""
+        if config.quality == "student":
+            return student_grid(self.student, STUDENT_POINTS)
+        share_cores()
+        return fit_grid(
+            self.teacher.to(self.device),
+            self.student,
+            sample_NHW3[:: max(1, len(sample_NHW3) // TABLE_TILES)],
+            self.card.config.student.table_points,
+            config.num_sample_pixels,
+            self.device,
+        )
 
     def save(self, path: Path) -> None:
         """Write card and weights to one file, whole or not at all."""

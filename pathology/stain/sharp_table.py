@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pathology.stain.color_table import EVEN
 from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import Rendered
@@ -51,7 +52,7 @@ class SharpTableNormalizer:
 
 
 class GridPainter:
-    """New colors by a grid of some, linear in between; the whole table is made at first use."""
+    """New colors of even ones by a grid of some colors, linear in between."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -61,12 +62,12 @@ class GridPainter:
 
     @cached_property
     def table(self) -> Pixels:
-        """(256, 256, 256, 3)."""
-        return all_colors(self.grid)
+        """(128, 128, 128, 3), made at first use."""
+        return drawn_out(self.grid, EVEN)
 
     def __call__(self, colors: Pixels) -> Pixels:
-        """New colors of colors (H, W, 3)."""
-        red, green, blue = (colors[..., channel] for channel in range(3))
+        """New colors of colors (H, W, 3) whose levels are even."""
+        red, green, blue = (colors[..., channel] >> 1 for channel in range(3))
         return self.table[red, green, blue]
 
 
@@ -79,21 +80,20 @@ def apply_kernel(pixels: Pixels, kernel: NDArray[np.float32]) -> Pixels:
     )
 
 
-def all_colors(grid: Grid) -> Pixels:
-    """The grid drawn out to all colours, (256, 256, 256, 3), linear in between its points."""
-    weights = _weights(len(grid))
+def drawn_out(grid: Grid, levels: Pixels) -> Pixels:
+    """The grid at all combinations of L levels (L, L, L, 3), linear in between its points."""
+    weights = _weights(len(grid), levels)
     greens = np.einsum("gp,rpbc->rgbc", weights, grid)
-    reds = np.einsum("rp,pgbc->rgbc", weights, greens)
-    table = np.empty((256, 256, 256, 3), np.uint8)
-    for red, plane_GPC in enumerate(reds):
-        whole = np.matmul(weights, plane_GPC)
-        table[red] = np.clip(np.rint(whole), 0, 255)
+    reds = np.tensordot(weights, greens, 1)
+    table = np.empty((len(levels),) * 3 + (3,), np.uint8)
+    for plane, coarse_GPC in zip(table, reds, strict=True):
+        plane[:] = np.clip(np.rint(np.matmul(weights, coarse_GPC)), 0, 255)
     return table
 
 
-def _weights(points: int) -> NDArray[np.float32]:
-    """How much each grid point counts for each 8-bit level, (256, points)."""
-    place = np.linspace(0, points - 1, 256)
+def _weights(points: int, levels: Pixels) -> NDArray[np.float32]:
+    """How much each grid point counts for each level, (levels, points)."""
+    place = levels * ((points - 1) / 255)
     apart = np.abs(place[:, None] - np.arange(points)[None])
     return np.asarray(np.maximum(0, 1 - apart), np.float32)
 

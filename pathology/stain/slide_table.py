@@ -19,7 +19,7 @@ from pathology.stain.tensors import paint
 
 PRIOR_PIXELS = 20.0  # the student's word counts as much as that of so many pixels
 ROUNDS = 4
-CROP_PX = 64  # of each sample tile, that the teacher is asked about; pixels near an edge are not
+CROP_PX = 32  # of each sample tile, that the teacher is asked about; pixels near an edge are not
 
 
 def student_grid(student: StainStudent, points: int) -> Grid:

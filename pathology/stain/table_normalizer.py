@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.stain.color_table import Table, build_table, look_up
+from pathology.stain.color_table import Table, build_table, even, look_up, with_last_bits
 from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels, optical_density
 from pathology.stain.normalizer import Rendered
 from pathology.stain.tissue import BLACK_OD, GLASS_SHARE
 
 Painter = Callable[[Pixels], Pixels]  # colors (H, W, 3) to new ones, of glass as well
-DIRECT_PIXELS = 1 << 22  # a quarter of the pixels that a table costs
+DIRECT_PIXELS = 1 << 19  # a quarter of the pixels that a table costs
 _BUILDING = threading.Lock()  # threads that share a normalizer build its table once
 
 
@@ -77,8 +77,8 @@ class TableNormalizer:
         table = self._table_if_worth(tile.shape[0] * tile.shape[1])
         if table is not None:
             return look_up(table, tile)
-        mixed, is_stained = blend(self.paint, self.white_level, self.config.min_od, tile)
-        return mixed, int(np.count_nonzero(is_stained))
+        mixed, is_stained = blend(self.paint, self.white_level, self.config.min_od, even(tile))
+        return with_last_bits(mixed, tile), int(np.count_nonzero(is_stained))
 
     def _table_if_worth(self, num_pixels: int) -> Table | None:
         with _BUILDING:

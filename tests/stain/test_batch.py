@@ -49,7 +49,9 @@ def test_the_table_agrees_with_arithmetic(method: str, per_tile: bool) -> None:
     whole = normalize_batch(tiles, reference, config)
     rendered, is_passed = reference.for_slide(tiles, config).render(tiles)
     assert (is_passed == whole.is_passed).all()
-    assert np.abs(rendered.astype(int) - whole.tiles).max() <= 1
+    apart = np.abs(rendered.astype(int) - whole.tiles)
+    assert apart.max() <= 3  # a steep change of color between two even levels
+    assert (apart > 1).mean() < 5e-3
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -15,7 +15,7 @@ from pathology.stain.learned import LearnedModel, StainCard
 from pathology.stain.load import load_model
 from pathology.stain.normalize_store import normalize_store
 from pathology.stain.saved_style import StainError
-from pathology.stain.sharp_table import all_colors, apply_kernel
+from pathology.stain.sharp_table import apply_kernel, drawn_out
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent, distill
 from pathology.stain.tensors import from_tensor, to_tensor
@@ -85,7 +85,7 @@ def test_the_table_learns_what_the_student_missed(model: LearnedModel) -> None:
     teacher = from_tensor(model.teacher(to_tensor(tiles)))
     errors = []
     for grid in (student_grid(untaught, 17), fit_grid(model.teacher, untaught, tiles, 17, 200_000)):
-        table = all_colors(grid)
+        table = drawn_out(grid, np.arange(256, dtype=np.uint8))
         made = table[tiles[..., 0], tiles[..., 1], tiles[..., 2]]
         errors.append(np.abs(made.astype(int) - teacher).mean())
     assert errors[1] < 0.5 * errors[0]
@@ -94,7 +94,7 @@ def test_the_table_learns_what_the_student_missed(model: LearnedModel) -> None:
 def test_a_grid_of_the_identity_is_the_identity() -> None:
     level = np.linspace(0, 255, 5, dtype=np.float32)
     grid = np.stack(np.meshgrid(level, level, level, indexing="ij"), axis=-1)
-    table = all_colors(grid)
+    table = drawn_out(grid, np.arange(256, dtype=np.uint8))
     random = np.random.default_rng(0).integers(0, 256, (1000, 3))
     assert (table[random[:, 0], random[:, 1], random[:, 2]] == random).all()
 
