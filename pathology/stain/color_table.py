@@ -19,7 +19,6 @@ Table = NDArray[np.uint32]  # (2**23,) by R / 2 * 65536 + G / 2 * 256 + B / 2; t
 Flags = NDArray[np.bool_]
 FLAG = np.uint32(1 << 24)
 EVEN = np.arange(0, 256, 2, dtype=np.uint8)
-LAST_BITS = (1.0, 1.0, 1.0, 1.0)
 
 
 def build_table(render: Callable[[Pixels], tuple[Pixels, Flags]]) -> Table:
@@ -51,7 +50,7 @@ def even(pixels: Pixels) -> Pixels:
 
 def with_last_bits(colors: Pixels, pixels: Pixels) -> Pixels:
     """New colors of even pixels, and the last bits of the pixels (H, W, 3) they were."""
-    return np.asarray(cv2.add(colors, cv2.bitwise_and(pixels, LAST_BITS)), np.uint8)
+    return np.asarray(cv2.add(colors, np.bitwise_and(pixels, np.uint8(1))), np.uint8)
 
 
 def _packed(pixels: Pixels) -> Table:

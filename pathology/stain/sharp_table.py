@@ -68,7 +68,7 @@ class GridPainter:
     def __call__(self, colors: Pixels) -> Pixels:
         """New colors of colors (H, W, 3) whose levels are even."""
         red, green, blue = (colors[..., channel] >> 1 for channel in range(3))
-        return self.table[red, green, blue]
+        return np.asarray(self.table[red, green, blue], np.uint8)
 
 
 def apply_kernel(pixels: Pixels, kernel: NDArray[np.float32]) -> Pixels:
