@@ -13,28 +13,36 @@ from pathlib import Path
 import psutil
 
 SAMPLE_EVERY_S = 0.1  # each sample costs milliseconds of the cores that are measured
+PSS_EVERY = 5  # samples; this one costs seven milliseconds a process
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished command; problem is None if it exited with 0."""
+    """One finished command; problem is None if it exited with 0.
+
+    peak_rss_bytes  pages that processes share count once for each
+    peak_pss_bytes  they count once in all; 0 where that was not asked for, or cannot be told
+    """
 
     seconds: float
     cpu_s: float
     peak_rss_bytes: int
     stdout: str
     problem: str | None
+    peak_pss_bytes: int = 0
 
 
 class TreeWatch:
     """Samples a process and all its descendants.
 
     peak_rss_bytes  largest sum of resident memory; pages they share count once for each
+    peak_pss_bytes  the same with shared pages counted once in all, looked at less often
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, with_pss: bool = False) -> None:
         self.root = psutil.Process(pid)
-        self.peak_rss_bytes = 0
+        self.peak_rss_bytes = self.peak_pss_bytes = 0
+        self._with_pss, self._num_samples = with_pss, 0
         self._cpu_s: dict[int, float] = {}
 
     @property
@@ -43,14 +51,19 @@ class TreeWatch:
         return sum(self._cpu_s.values())
 
     def sample(self) -> None:
-        rss_bytes = 0
+        rss_bytes = pss_bytes = 0
+        is_pss_due = self._with_pss and self._num_samples % PSS_EVERY == 0
+        self._num_samples += 1
         with contextlib.suppress(psutil.Error):
             for process in [self.root, *self.root.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
+                    if is_pss_due:
+                        pss_bytes += getattr(process.memory_full_info(), "pss", 0)
                     rss_bytes += process.memory_info().rss
                     times = process.cpu_times()
                     self._cpu_s[process.pid] = times.user + times.system
         self.peak_rss_bytes = max(self.peak_rss_bytes, rss_bytes)
+        self.peak_pss_bytes = max(self.peak_pss_bytes, pss_bytes)
 
 
 def children_cpu_s() -> float:
@@ -67,7 +80,9 @@ def kill_tree(pid: int) -> None:
                 process.kill()
 
 
-def run_measured(command: Sequence[str | Path], timeout_s: float = 3600) -> Run:
+def run_measured(
+    command: Sequence[str | Path], timeout_s: float = 3600, *, with_pss: bool = False
+) -> Run:
     """Run to the end, sampling memory from a thread so that the wall time stays exact."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         is_over = threading.Event()
@@ -75,7 +90,7 @@ def run_measured(command: Sequence[str | Path], timeout_s: float = 3600) -> Run:
         start = time.perf_counter()
         process = subprocess.Popen([str(part) for part in command], stdout=stdout, stderr=stderr)
 
-        tree = TreeWatch(process.pid)
+        tree = TreeWatch(process.pid, with_pss=with_pss)
 
         def watch() -> None:
             while not is_over.wait(SAMPLE_EVERY_S):
@@ -98,7 +113,7 @@ def run_measured(command: Sequence[str | Path], timeout_s: float = 3600) -> Run:
         if problem is None and process.returncode:
             problem = last_words(stderr.read()) or f"exit status {process.returncode}"
         cpu_s = max(tree.cpu_s, children_cpu_s() - cpu_before)
-        return Run(seconds, cpu_s, tree.peak_rss_bytes, stdout.read(), problem)
+        return Run(seconds, cpu_s, tree.peak_rss_bytes, stdout.read(), problem, tree.peak_pss_bytes)
 
 
 def last_line(text: str) -> str:

@@ -16,13 +16,18 @@ LIMIT_S = 3600
 
 @dataclass(frozen=True)
 class SlideRun:
-    """One whole command. num_tiles are all 256-px tiles of level 0, glass as well."""
+    """One whole command. num_tiles are all 256-px tiles of level 0, glass as well.
+
+    peak_pss_bytes  memory of all its processes, shared pages counted once; in peak_rss_bytes they
+                    count once for each
+    """
 
     name: str
     repeat: int
     num_tiles: int
     seconds: float
     peak_rss_bytes: int
+    peak_pss_bytes: int
     output_bytes: int
     problem: str | None
 
@@ -90,13 +95,16 @@ def apply(slide: Slide, name: str, words: list[str], repeat: int, scratch: Path)
     """One whole command; its file is looked at and removed."""
     out = scratch / "applied.ome.tiff"
     command = [ours.COMMAND, "stain", "apply", slide.path, "--out", out, "--workers", NUM_WORKERS]
-    run = run_measured([*map(str, command), *words], LIMIT_S)
+    run = run_measured([*map(str, command), *words], LIMIT_S, with_pss=True)
     problem = run.problem
     size = out.stat().st_size if out.exists() else 0
     if problem is None:
         problem = problem_of(out, slide.l0_size)
     out.unlink(missing_ok=True)
-    return SlideRun(name, repeat, slide.num_tiles, run.seconds, run.peak_rss_bytes, size, problem)
+    return SlideRun(
+        name, repeat, slide.num_tiles, run.seconds, run.peak_rss_bytes, run.peak_pss_bytes, size,
+        problem,
+    )  # fmt: skip
 
 
 def problem_of(out: Path, l0_size: tuple[int, int]) -> str | None:
