@@ -52,7 +52,7 @@ class LossWeights(StageConfig):
     pool_px    edge of the squares over which cycle and identity are compared; 1: every pixel
     """
 
-    cycle: float = Field(default=5.0, ge=0)
+    cycle: float = Field(default=10.0, ge=0)
     identity: float = Field(default=1.0, ge=0)
     structure: float = Field(default=0.0, ge=0)
     pool_px: int = Field(default=4, ge=1, le=32)
@@ -84,6 +84,9 @@ class CycleConfig(StageConfig):
                   image, FiLM in every block, or none (plain CycleGAN)
     intermediate  none, or grey: sources pass through one grey domain of jittered brightness and
                   contrast first (the answer of MultiStain-CycleGAN, arXiv 2301.09431)
+    stain_jitter  standard deviation of the logarithm of a factor on the optical density of each
+                  channel, by which source images vary in training; the way back is told the style
+                  that results. Without a condition it cannot know
     holdout_centres  centres of the sources that are kept out of training
     crop_px, batch_size, steps  of training; decay_from is the share of the steps after which the
                   learning rate falls to zero
@@ -98,6 +101,7 @@ class CycleConfig(StageConfig):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     condition: Condition = "film"
     intermediate: Literal["none", "grey"] = "none"
+    stain_jitter: float = Field(default=0.15, ge=0, le=1)
     weights: LossWeights = LossWeights()
     student: StudentConfig = StudentConfig()
     holdout_centres: tuple[str, ...] = ()

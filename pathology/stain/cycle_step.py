@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from pathology.stain import losses
 from pathology.stain.cycle_config import Condition, CycleConfig
 from pathology.stain.image_pool import ImagePool
-from pathology.stain.networks import PatchDiscriminator, StyleGenerator, to_grey
+from pathology.stain.jitter import channel_factors, jittered_grey, restained, restyled
+from pathology.stain.networks import PatchDiscriminator, StyleGenerator
 
 Backward = Callable[[Tensor], None]
 BETAS = (0.5, 0.999)  # Adam's, as in CycleGAN
-STRENGTH, LIGHT = (0.7, 1.4), (0.92, 1.05)  # factors of optical density, and of intensity
 
 
 class CycleBatch(NamedTuple):
@@ -76,8 +76,7 @@ class CycleStep:
                 is_judge = name.startswith("judge")
                 group["lr"] = rate * (self.config.judge_speed if is_judge else 1.0)
         random = np.random.default_rng([self.config.seed, step])
-        if self.config.intermediate == "grey":
-            batch = batch._replace(source_B3HW=jittered_grey(batch.source_B3HW, random))
+        batch = varied(batch, self.config, random)
         values, as_target, as_source = self._update_generators(batch)
         self._average(step)
         pooled = {
@@ -173,15 +172,19 @@ def target_generator(config: CycleConfig) -> StyleGenerator:
     return StyleGenerator(config.generator, is_grey=config.intermediate == "grey")
 
 
-def jittered_grey(images_B3HW: Tensor, random: np.random.Generator) -> Tensor:
-    """The images in grey, each of another strength and brightness of stain, as sources may have."""
-    num = len(images_B3HW)
-    strength = torch.as_tensor(random.uniform(*STRENGTH, num), dtype=torch.float32)
-    light = torch.as_tensor(random.uniform(*LIGHT, num), dtype=torch.float32)
-    shape = (-1, 1, 1, 1)
-    intensity = ((to_grey(images_B3HW) + 1) / 2).clamp(losses.OD_FLOOR, 1.0)
-    changed = intensity ** strength.to(images_B3HW.device).view(shape)
-    return (changed * light.to(images_B3HW.device).view(shape)).clamp(0, 1) * 2 - 1
+def varied(batch: CycleBatch, config: CycleConfig, random: np.random.Generator) -> CycleBatch:
+    """The batch with its sources in grey, or stained a little otherwise, with the styles to it."""
+    if config.intermediate == "grey":
+        return batch._replace(source_B3HW=jittered_grey(batch.source_B3HW, random))
+    if not config.stain_jitter:
+        return batch
+    num = len(batch.source_B3HW)
+    factor, other = (channel_factors(random, num, config.stain_jitter) for _ in range(2))
+    return batch._replace(
+        source_B3HW=restained(batch.source_B3HW, factor),
+        style_B6=restyled(batch.style_B6, factor),
+        other_B6=restyled(batch.other_B6, other),
+    )
 
 
 def learning_rate(step: int, config: CycleConfig) -> float:

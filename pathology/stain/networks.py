@@ -17,6 +17,7 @@ from pathology.stain.cycle_config import Condition, DiscriminatorConfig, Generat
 from pathology.stain.losses import od_luminance
 
 NUM_STYLE = 6  # the stain matrix (2, 3), row by row
+STYLE_MEAN, STYLE_SD = (0.65, 0.70, 0.29, 0.07, 0.99, 0.11), 0.2  # about what laboratories have
 
 
 class StyleGenerator(nn.Module):
@@ -24,7 +25,8 @@ class StyleGenerator(nn.Module):
 
     Zhou et al., MICCAI 2019: the way back of a many-to-one CycleGAN is given the stain matrix of
     the original image. condition "planes" gives it as six constant channels beside the image,
-    "film" as a scale and shift of every block (Perez et al., AAAI 2018), "none" not at all.
+    "film" as a scale and shift of the first features and of every block (Perez et al., AAAI 2018),
+    "none" not at all.
 
     is_grey  it sees its images in grey, as one intermediate domain of all sources
     """
@@ -39,6 +41,7 @@ class StyleGenerator(nn.Module):
         is_film = condition == "film"
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
         self.stem = _conv(num_in, widths[0], 3)
+        self.stem_film = Film(widths[0]) if is_film else None
         self.down = nn.ModuleList(
             nn.Sequential(_conv(low, high, 4, stride=2), _norm(config.norm, high))
             for low, high in pairwise(widths)
@@ -67,10 +70,15 @@ class StyleGenerator(nn.Module):
             )
         images_B3HW = self.sharpness(to_grey(images_B3HW) if self.is_grey else images_B3HW)
         features = images_B3HW
+        if style_B6 is not None:
+            style_B6 = (style_B6 - style_B6.new_tensor(STYLE_MEAN)) / STYLE_SD
         if style_B6 is not None and self.condition == "planes":
             planes = style_B6[:, :, None, None].expand(-1, -1, *images_B3HW.shape[2:])
             features = torch.cat([images_B3HW, planes], dim=1)
-        features = functional.relu(self.stem(features))
+        features = self.stem(features)
+        if self.stem_film is not None:
+            features = self.stem_film(features, style_B6)
+        features = functional.relu(features)
         skips = []
         for down in self.down:
             skips.append(features)
@@ -146,6 +154,22 @@ class Sharpness(nn.Module):
         return sharp
 
 
+class Film(nn.Module):
+    """A scale and shift of each of C channels by a style: Perez et al., AAAI 2018."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(NUM_STYLE, channels), nn.ReLU(), nn.Linear(channels, 2 * channels)
+        )
+
+    def forward(self, features_BCHW: Tensor, style_B6: Tensor | None) -> Tensor:
+        """Features of the same shape."""
+        scale, shift = self.layers(style_B6)[:, :, None, None].chunk(2, dim=1)
+        changed: Tensor = features_BCHW * (1 + scale) + shift
+        return changed
+
+
 class StyleBlock(nn.Module):
     """A residual block of C channels that starts as the identity, shifted by a style or not.
 
@@ -158,20 +182,13 @@ class StyleBlock(nn.Module):
         self.first, self.first_norm = _conv(channels, channels, kernel), _norm(norm, channels)
         self.second, self.second_norm = _conv(channels, channels, kernel), _norm(norm, channels)
         self.gain = nn.Parameter(torch.tensor(0.0 if norm == "none" else 1.0))
-        self.film = (
-            nn.Sequential(
-                nn.Linear(NUM_STYLE, channels), nn.ReLU(), nn.Linear(channels, 2 * channels)
-            )
-            if is_film
-            else None
-        )
+        self.film = Film(channels) if is_film else None
 
     def forward(self, features_BCHW: Tensor, style_B6: Tensor | None = None) -> Tensor:
         """Features of the same shape."""
         branch = self.first_norm(self.first(features_BCHW))
         if self.film is not None:
-            scale, shift = self.film(style_B6)[:, :, None, None].chunk(2, dim=1)
-            branch = branch * (1 + scale) + shift
+            branch = self.film(branch, style_B6)
         branch = self.second_norm(self.second(functional.relu(branch)))
         changed: Tensor = features_BCHW + self.gain * branch
         return changed

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from pathology.stain.cycle_config import CycleConfig
-from pathology.stain.cycle_step import CycleBatch, CycleStep, jittered_grey, learning_rate
+from pathology.stain.cycle_step import CycleBatch, CycleStep, learning_rate, varied
 from pathology.stain.image_pool import ImagePool
-from pathology.stain.networks import to_grey
 from pathology.training.loop import Loop, fit, read_metrics
 
 TINY = CycleConfig.model_validate(
@@ -117,11 +116,14 @@ def test_learning_rate_is_level_and_then_falls_to_zero() -> None:
     )
 
 
-def test_grey_sources_vary_in_strength_and_stay_grey() -> None:
-    shown = draw(0).source_B3HW
-    grey = jittered_grey(shown, np.random.default_rng(0))
-    assert torch.allclose(grey[:, 0], grey[:, 2])
-    assert not torch.allclose(grey, to_grey(shown), atol=0.01)
+def test_sources_and_what_is_told_of_them_vary_together() -> None:
+    batch = draw(0)
+    seen = varied(batch, TINY, np.random.default_rng(0))
+    assert torch.equal(seen.target_B3HW, batch.target_B3HW)
+    for name in ("source_B3HW", "style_B6", "other_B6"):
+        assert not torch.allclose(getattr(seen, name), getattr(batch, name), atol=0.01), name
+    still = TINY.model_copy(update={"stain_jitter": 0.0})
+    assert varied(batch, still, np.random.default_rng(0)) is batch
 
 
 def test_a_pool_hands_out_old_images_and_each_but_once_in_place() -> None:
