@@ -82,7 +82,8 @@ def model_of(job: Job, data: Data, kind: str) -> Any:
     from pathology.stain.cycle_config import CycleConfig
     from pathology.stain.fit import fit_reference
     from pathology.stain.learned import LearnedModel
-    from pipelines.stain_train import TrainOptions, domains_of, train_on
+    from pipelines.stain_domains import domains_of
+    from pipelines.stain_train import TrainOptions, train_on
 
     targets = [slide.tiles[0] for slide in data.targets]
     if kind not in LEARNED:

@@ -194,7 +194,8 @@ def trained_quickly(pairs: Path, out: Path) -> Path:
 
 def _train(pairs: Path, out: Path) -> None:
     from pathology.stain.cycle_config import CycleConfig, StudentConfig
-    from pipelines.stain_train import TrainOptions, domains_of, train_on
+    from pipelines.stain_domains import domains_of
+    from pipelines.stain_train import TrainOptions, train_on
 
     slides = read_pairs(pairs)
     config = CycleConfig(steps=20, student=StudentConfig(steps=20))

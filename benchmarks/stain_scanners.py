@@ -101,7 +101,8 @@ def run_job(job: Job) -> dict[str, Any]:
     from pathology.stain.config import StainConfig
     from pathology.stain.cycle_config import CycleConfig
     from pathology.stain.learned import LearnedModel
-    from pipelines.stain_train import TrainOptions, domains_of, train_on
+    from pipelines.stain_domains import domains_of
+    from pipelines.stain_train import TrainOptions, train_on
 
     slides = read_pairs(Path(job.data))
     others = [pairs for slide, pairs in slides.items() if slide != job.test]

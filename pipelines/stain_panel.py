@@ -7,35 +7,32 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from pathology.core.artifact import publish
-from pathology.data.tile_pool import TilePool
-from pathology.stain.cycle_step import CycleStep, source_condition
+from pathology.stain.cycle_step import CycleStep, told
 from pathology.stain.matrix import Pixels
 from pathology.stain.tensors import from_tensor, to_tensor
+from pipelines.stain_domains import StyledTiles
 
 NUM_TILES, EDGE_PX, GAP_PX, HEAD_PX = 6, 192, 6, 26
 COLUMNS = ("source", "as target", "and back", "target", "as source", "and back")
 
 
 @torch.no_grad()
-def draw_panel(
-    path: Path, update: CycleStep, source: TilePool, target: TilePool, styles: Tensor
-) -> None:
+def draw_panel(path: Path, update: CycleStep, source: StyledTiles, target: StyledTiles) -> None:
     """Rows of tiles: a source, as target, and back; a target, in that source's style, and back."""
     random = np.random.default_rng(0)
-    rows = source.choose(random, NUM_TILES)
-    source_tiles = _middle(source.tiles_NHW3[rows])
-    target_tiles = _middle(target.tiles_NHW3[target.choose(random, NUM_TILES)])
+    rows = source.pool.choose(random, NUM_TILES)
+    target_rows = target.pool.choose(random, NUM_TILES)
+    source_tiles = _middle(source.pool.tiles_NHW3[rows])
+    target_tiles = _middle(target.pool.tiles_NHW3[target_rows])
     device = next(update.averaged.parameters()).device
-    is_told = source_condition(update.config) != "none"
-    style = styles[rows].to(device) if is_told else None
-    to_source = update.networks["to_source"]
-    as_target = update.averaged(to_tensor(source_tiles).to(device))
-    back = to_source(as_target, style)
-    as_source = to_source(to_tensor(target_tiles).to(device), style)
-    home = update.averaged(as_source)
+    own = source.slide_NS[rows].to(device)
+    style = own if update.config.is_source_told else source.tile_NS[rows].to(device)
+    as_target = told(update.averaged, to_tensor(source_tiles).to(device), own)
+    back = update.to_source(as_target, style)
+    as_source = update.to_source(to_tensor(target_tiles).to(device), style)
+    home = told(update.averaged, as_source, style)
     columns = [source_tiles, from_tensor(as_target), from_tensor(back), target_tiles,
                from_tensor(as_source), from_tensor(home)]  # fmt: skip
     picture = _sheet(columns)

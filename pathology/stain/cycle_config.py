@@ -52,7 +52,7 @@ class LossWeights(StageConfig):
     pool_px    edge of the squares over which cycle and identity are compared; 1: every pixel
     """
 
-    cycle: float = Field(default=10.0, ge=0)
+    cycle: float = Field(default=5.0, ge=0)
     identity: float = Field(default=1.0, ge=0)
     structure: float = Field(default=0.0, ge=0)
     pool_px: int = Field(default=4, ge=1, le=32)
@@ -82,6 +82,10 @@ class CycleConfig(StageConfig):
 
     condition     how the way back learns the style of the original: constant planes beside the
                   image, FiLM in every block, or none (plain CycleGAN)
+    is_source_told  whether the way to the target is told its slide's own style, too, and both ways
+                  begin as the re-rendering by stains between that and the target's; no reference
+                  image is needed. False: as published, it sees the image alone. Nothing is told
+                  where there is no condition
     intermediate  none, or grey: sources pass through one grey domain of jittered brightness and
                   contrast first (the answer of MultiStain-CycleGAN, arXiv 2301.09431)
     stain_jitter  standard deviation of the logarithm of a factor on the optical density of each
@@ -100,6 +104,7 @@ class CycleConfig(StageConfig):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     condition: Condition = "film"
+    is_source_told: bool = True
     intermediate: Literal["none", "grey"] = "none"
     stain_jitter: float = Field(default=0.15, ge=0, le=1)
     weights: LossWeights = LossWeights()

@@ -19,29 +19,38 @@ from torch import Tensor, nn
 from pathology.stain import losses
 from pathology.stain.cycle_config import Condition, CycleConfig
 from pathology.stain.image_pool import ImagePool
-from pathology.stain.jitter import channel_factors, jittered_grey, restained, restyled
-from pathology.stain.networks import PatchDiscriminator, StyleGenerator
+from pathology.stain.jitter import channel_factors, jittered_grey
+from pathology.stain.macenko import TEXTBOOK
+from pathology.stain.networks import Discriminator, Role, StyleGenerator
+from pathology.stain.rerender import restained, restyled
+from pathology.stain.style_vector import StyleVector, style_vector
 
 Backward = Callable[[Tensor], None]
 BETAS = (0.5, 0.999)  # Adam's, as in CycleGAN
 
 
 class CycleBatch(NamedTuple):
-    """Unpaired images of both sides, from -1 to 1, with the sources' styles.
+    """Unpaired images of both sides, from -1 to 1, with their styles of S numbers.
 
-    style_B6   of each source image itself; other_B6 of other source images, for targets to take
+    style_BS   what the way back is told of each source image, to return to it
+    other_BS   the same of other source images, for targets to take
+    own_BS     of each source image's slide, which the way to the target is told; home_BS the same
+               of target images
     """
 
     source_B3HW: Tensor
     target_B3HW: Tensor
-    style_B6: Tensor
-    other_B6: Tensor
+    style_BS: Tensor
+    other_BS: Tensor
+    own_BS: Tensor
+    home_BS: Tensor
 
 
 class CycleStep:
     """Both generators, both discriminators, their optimizers, and one update of them all.
 
     averaged  G with the running average of its weights: what is kept for use
+    home      the style of the target, that both generators start from where they are told styles
     """
 
     def __init__(
@@ -50,20 +59,23 @@ class CycleStep:
         *,
         backward: Backward = torch.Tensor.backward,
         setup: Callable[..., Any] = lambda network, optimizer: (network, optimizer),
+        home: StyleVector | None = None,
     ) -> None:
         self.config, self.backward = config, backward
         torch.manual_seed(config.seed)
-        to_target = target_generator(config)
+        home = style_vector(TEXTBOOK.stains) if home is None else home
+        to_target = target_generator(config, home)
         networks: dict[str, nn.Module] = {
             "to_target": to_target,
-            "to_source": StyleGenerator(config.generator, source_condition(config)),
-            "judge_target": PatchDiscriminator(config.discriminator),
-            "judge_source": PatchDiscriminator(config.discriminator),
+            "to_source": source_generator(config, home),
+            "judge_target": Discriminator(config.discriminator),
+            "judge_source": Discriminator(config.discriminator),
         }
         self.averaged = deepcopy(to_target).requires_grad_(False)
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, Any] = {}
         for name, network in networks.items():
+            network.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
             optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, BETAS)
             self.networks[name], self.optimizers[name] = setup(network, optimizer)
         self.pools = {"target": ImagePool(config.pool_size), "source": ImagePool(config.pool_size)}
@@ -92,28 +104,26 @@ class CycleStep:
         return values
 
     def _update_generators(self, batch: CycleBatch) -> tuple[dict[str, float], Tensor, Tensor]:
-        to_target, to_source = self.networks["to_target"], self.networks["to_source"]
-        is_blind = source_condition(self.config) == "none"
-        style = None if is_blind else batch.style_B6
-        other = None if is_blind else batch.other_B6
+        to_target, to_source = self.to_target, self.to_source
         for name in ("judge_target", "judge_source"):
             self.networks[name].requires_grad_(False)
         weights = self.config.weights
         apart = partial(losses.l1_loss, pool_px=weights.pool_px)
-        as_target = to_target(batch.source_B3HW)
-        as_source = to_source(batch.target_B3HW, other)
+        as_target = to_target(batch.source_B3HW, batch.own_BS)
+        as_source = to_source(batch.target_B3HW, batch.other_BS)
         terms = {
             "adversarial": losses.real_loss(self.networks["judge_target"](as_target))
             + losses.real_loss(self.networks["judge_source"](as_source)),
-            "cycle_source": apart(to_source(as_target, style), batch.source_B3HW),
-            "cycle_target": apart(to_target(as_source), batch.target_B3HW),
+            "cycle_source": apart(to_source(as_target, batch.style_BS), batch.source_B3HW),
+            "cycle_target": apart(to_target(as_source, batch.other_BS), batch.target_B3HW),
         }
         loss = terms["adversarial"] + weights.cycle * (
             terms["cycle_source"] + terms["cycle_target"]
         )
         if weights.identity:
-            terms["identity"] = apart(to_target(batch.target_B3HW), batch.target_B3HW) + apart(
-                to_source(batch.source_B3HW, style), batch.source_B3HW
+            kept = to_target(batch.target_B3HW, batch.home_BS)
+            terms["identity"] = apart(kept, batch.target_B3HW) + apart(
+                to_source(batch.source_B3HW, batch.style_BS), batch.source_B3HW
             )
             loss = loss + weights.identity * terms["identity"]
         if weights.structure:
@@ -123,6 +133,14 @@ class CycleStep:
         for name in ("judge_target", "judge_source"):
             self.networks[name].requires_grad_(True)
         return {name: term.item() for name, term in terms.items()}, as_target, as_source
+
+    def to_target(self, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:
+        """Images as the target; the style is that of their slide."""
+        return told(self.networks["to_target"], images_B3HW, style_BS)
+
+    def to_source(self, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:
+        """Images as a source, in that style."""
+        return told(self.networks["to_source"], images_B3HW, style_BS)
 
     def _descend(self, loss: Tensor, *names: str) -> None:
         for name in names:
@@ -167,9 +185,23 @@ def source_condition(config: CycleConfig) -> Condition:
     return config.condition if config.intermediate == "none" else "none"
 
 
-def target_generator(config: CycleConfig) -> StyleGenerator:
+def target_generator(config: CycleConfig, home: StyleVector | None = None) -> StyleGenerator:
     """A new generator towards the target, as these settings have it."""
-    return StyleGenerator(config.generator, is_grey=config.intermediate == "grey")
+    condition = source_condition(config) if config.is_source_told else "none"
+    is_grey = config.intermediate == "grey"
+    return StyleGenerator(config.generator, condition, role="to home", home=home, is_grey=is_grey)
+
+
+def source_generator(config: CycleConfig, home: StyleVector | None = None) -> StyleGenerator:
+    """A new generator towards the sources."""
+    role: Role = "from home" if config.is_source_told else ""
+    return StyleGenerator(config.generator, source_condition(config), role=role, home=home)
+
+
+def told(network: Any, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:
+    """What a network makes of images, told their styles if it is one that is told."""
+    made: Tensor = network(images_B3HW, *((style_BS,) if _bare(network).is_told else ()))
+    return made
 
 
 def varied(batch: CycleBatch, config: CycleConfig, random: np.random.Generator) -> CycleBatch:
@@ -178,12 +210,13 @@ def varied(batch: CycleBatch, config: CycleConfig, random: np.random.Generator) 
         return batch._replace(source_B3HW=jittered_grey(batch.source_B3HW, random))
     if not config.stain_jitter:
         return batch
-    num = len(batch.source_B3HW)
-    factor, other = (channel_factors(random, num, config.stain_jitter) for _ in range(2))
+    num, device = len(batch.source_B3HW), batch.source_B3HW.device
+    factor, other = (channel_factors(random, num, config.stain_jitter).to(device) for _ in range(2))
     return batch._replace(
-        source_B3HW=restained(batch.source_B3HW, factor),
-        style_B6=restyled(batch.style_B6, factor),
-        other_B6=restyled(batch.other_B6, other),
+        source_B3HW=restained(batch.source_B3HW, batch.own_BS, factor),
+        style_BS=restyled(batch.style_BS, factor),
+        other_BS=restyled(batch.other_BS, other),
+        own_BS=restyled(batch.own_BS, factor),
     )
 
 

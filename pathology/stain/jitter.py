@@ -20,19 +20,6 @@ def channel_factors(random: np.random.Generator, num: int, jitter: float) -> Ten
     return torch.as_tensor(np.exp(jitter * random.standard_normal((num, 3))), dtype=torch.float32)
 
 
-def restained(images_B3HW: Tensor, factor_B3: Tensor) -> Tensor:
-    """The images with the optical density of each channel times a factor; glass stays."""
-    factor = factor_B3.to(images_B3HW.device)[:, :, None, None]
-    return _intensity(images_B3HW) ** factor * 2 - 1
-
-
-def restyled(style_B6: Tensor, factor_B3: Tensor) -> Tensor:
-    """The stain matrices (2, 3), row by row, of images that were restained so."""
-    matrix_B23 = style_B6.view(-1, 2, 3) * factor_B3.to(style_B6.device)[:, None]
-    unit: Tensor = matrix_B23 / matrix_B23.norm(dim=2, keepdim=True)
-    return unit.view(-1, 6)
-
-
 def jittered_grey(images_B3HW: Tensor, random: np.random.Generator) -> Tensor:
     """The images in grey, each of another strength and brightness of stain, as sources may have."""
     num = len(images_B3HW)

@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+import torch
 from pydantic import Field, ValidationError
+from torch import Tensor
 
 from pathology.core.artifact import fingerprint
 from pathology.core.config import StageConfig
@@ -15,17 +17,19 @@ from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
 from pathology.stain.learned_normalizer import NetworkNormalizer, share_cores
+from pathology.stain.macenko import estimate_stains
 from pathology.stain.matrix import Pixels
 from pathology.stain.networks import StyleGenerator, kernel_of
-from pathology.stain.normalizer import SlideNormalizer
+from pathology.stain.normalizer import PassThrough, SlideNormalizer
 from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import Grid, SharpTableNormalizer
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent
+from pathology.stain.style_vector import style_vector
 from pathology.stain.tissue import white_levels
 from pathology.training.state import load_state, save_state
 
-KIND, SCHEMA = "pathology stain model", 1
+KIND, SCHEMA = "pathology stain model", 2
 TABLE_TILES = 64  # of a slide's sample, looked at for its table of colors
 STUDENT_POINTS = 33  # edge of the grid that stands for the student
 
@@ -100,16 +104,21 @@ class LearnedModel:
         pixels = sample_NHW3.reshape(1, -1, 3)
         step = max(1, pixels.shape[1] // config.num_sample_pixels)
         white = white_levels(pixels[:, ::step], config.white_level)[0]
+        style: Tensor | None = None
+        if self.student.is_told:
+            stains, problem = estimate_stains(sample_NHW3, config)
+            if stains is None:
+                return PassThrough(problem)
+            style = torch.from_numpy(style_vector(stains))
         if config.quality == "teacher":
-            return NetworkNormalizer(self.teacher, white, config, self.device)
-        return SharpTableNormalizer(
-            self._grid(sample_NHW3, config), kernel_of(self.student), white, config
-        )
+            return NetworkNormalizer(self.teacher, white, config, self.device, style)
+        grid = self._grid(sample_NHW3, config, style)
+        return SharpTableNormalizer(grid, kernel_of(self.student), white, config)
 
-    def _grid(self, sample_NHW3: Pixels, config: StainConfig) -> Grid:
+    def _grid(self, sample_NHW3: Pixels, config: StainConfig, style: Tensor | None) -> Grid:
         """The student's change of color; for a table, as it is corrected by this slide's tiles."""
         if config.quality == "student":
-            return student_grid(self.student, STUDENT_POINTS)
+            return student_grid(self.student, STUDENT_POINTS, style)
         share_cores()
         return fit_grid(
             self.teacher.to(self.device),
@@ -118,6 +127,7 @@ class LearnedModel:
             self.card.config.student.table_points,
             config.num_sample_pixels,
             self.device,
+            style,
         )
 
     def save(self, path: Path) -> None:
@@ -138,7 +148,7 @@ class LearnedModel:
         try:
             card = StainCard.model_validate_json(state["card"])
             teacher = target_generator(card.config)
-            student = StainStudent(card.config.student)
+            student = StainStudent(card.config.student, is_told=teacher.is_told)
             teacher.load_state_dict(state["teacher"])
             student.load_state_dict(state["student"])
         except (KeyError, TypeError, RuntimeError, ValidationError) as error:

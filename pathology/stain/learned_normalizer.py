@@ -1,4 +1,4 @@
-"""A learned style on one slide through the network itself: the generator or its student."""
+"""A learned style on one slide through the generator itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
@@ -20,14 +20,19 @@ from pathology.stain.tensors import paint
 
 
 class NetworkNormalizer:
-    """Renders tiles through a network: the generator or its student."""
+    """Renders tiles through a network, told the slide's style if it is one that is told."""
 
     problem = ""
 
     def __init__(
-        self, network: nn.Module, white_level: NDArray[np.float64], config: StainConfig, device: str
+        self,
+        network: nn.Module,
+        white_level: NDArray[np.float64],
+        config: StainConfig,
+        device: str,
+        style_S: Tensor | None = None,
     ) -> None:
-        self.network, self.white_level = network, white_level
+        self.network, self.white_level, self.style_S = network, white_level, style_S
         self.config, self.device = config, device
         self.kernel = kernel_of(network)
         self.margin_px = int(getattr(network, "margin_px", len(self.kernel) // 2))
@@ -38,7 +43,7 @@ class NetworkNormalizer:
         share_cores()
         network = self.network.to(self.device)
         tiles, is_passed = np.array(tiles_NHW3), np.ones(len(tiles_NHW3), np.bool_)
-        painted = paint(network, tiles, self.multiple_px, self.device)
+        painted = paint(network, tiles, self.multiple_px, self.device, self.style_S)
         for i, tile in enumerate(tiles):
             is_passed[i] = not self._keep_glass(tile, next(painted))
         return Rendered(tiles, is_passed)

@@ -6,6 +6,7 @@ B batch, C channels, H, W height and width. Images are float RGB from -1 (black)
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,27 +16,49 @@ from torch.nn import functional
 
 from pathology.stain.cycle_config import Condition, DiscriminatorConfig, GeneratorConfig, Norm
 from pathology.stain.losses import od_luminance
+from pathology.stain.rerender import rerendered
+from pathology.stain.style_vector import NUM_STYLE, StyleVector
 
-NUM_STYLE = 6  # the stain matrix (2, 3), row by row
-STYLE_MEAN, STYLE_SD = (0.65, 0.70, 0.29, 0.07, 0.99, 0.11), 0.2  # about what laboratories have
+# About what laboratories have, and how much they differ: stain matrix, strengths, glass.
+STYLE_MEAN = (0.6, 0.72, 0.33, 0.12, 0.93, 0.25, 2.0, 1.3, 0.95, 0.95, 0.95)
+STYLE_SD = (0.2,) * 6 + (0.6,) * 2 + (0.05,) * 3
+
+
+Role = Literal["", "to home", "from home"]
 
 
 class StyleGenerator(nn.Module):
-    """Renders an image in another style; towards many styles it is told which.
+    """Renders an image in another style; towards or from many styles it is told which.
 
     Zhou et al., MICCAI 2019: the way back of a many-to-one CycleGAN is given the stain matrix of
-    the original image. condition "planes" gives it as six constant channels beside the image,
+    the original image. condition "planes" gives a style as constant channels beside the image,
     "film" as a scale and shift of the first features and of every block (Perez et al., AAAI 2018),
     "none" not at all.
 
+    role     "to home": from the style it is told to that of home; "from home": from home to the
+             style it is told. Both begin as the re-rendering by stains between the two, instead of
+             as the identity. "": neither
+    home     the style of the target, once and for all; it is kept with the weights
     is_grey  it sees its images in grey, as one intermediate domain of all sources
     """
 
+    home: Tensor
+
     def __init__(
-        self, config: GeneratorConfig, condition: Condition = "none", *, is_grey: bool = False
+        self,
+        config: GeneratorConfig,
+        condition: Condition = "none",
+        *,
+        role: Role = "",
+        home: StyleVector | None = None,
+        is_grey: bool = False,
     ) -> None:
         super().__init__()
         self.config, self.condition, self.is_grey = config, condition, is_grey
+        self.role: Role = role if condition != "none" else ""
+        if self.role:
+            self.register_buffer("home", home_tensor(home))
+            self.residual = nn.Parameter(torch.ones(()))
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
@@ -59,37 +82,44 @@ class StyleGenerator(nn.Module):
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
-    def forward(self, images_B3HW: Tensor, style_B6: Tensor | None = None) -> Tensor:
+    def forward(self, images_B3HW: Tensor, style_BS: Tensor | None = None) -> Tensor:
         """The images (B, 3, H, W) in the new style; H and W a multiple of 2**num_downsamples.
 
-        style_B6  required where the generator has a condition; must be None where it has none
+        style_BS  (B, 11), required where the generator has a condition; None where it has none
         """
-        if (style_B6 is None) != (self.condition == "none"):
+        if (style_BS is None) != (self.condition == "none"):
             raise ValueError(
-                f"a generator with condition {self.condition!r} and style {style_B6!r}"
+                f"a generator with condition {self.condition!r} and style {style_BS!r}"
             )
         images_B3HW = self.sharpness(to_grey(images_B3HW) if self.is_grey else images_B3HW)
-        features = images_B3HW
-        if style_B6 is not None:
-            style_B6 = (style_B6 - style_B6.new_tensor(STYLE_MEAN)) / STYLE_SD
-        if style_B6 is not None and self.condition == "planes":
-            planes = style_B6[:, :, None, None].expand(-1, -1, *images_B3HW.shape[2:])
-            features = torch.cat([images_B3HW, planes], dim=1)
+        if style_BS is not None and self.role:
+            home_BS = self.home.expand(len(images_B3HW), -1)
+            way = (style_BS, home_BS) if self.role == "to home" else (home_BS, style_BS)
+            images_B3HW = rerendered(images_B3HW, *way, self.residual)
+        features = opponent(images_B3HW)
+        style = None if style_BS is None else scaled(style_BS)
+        if style is not None and self.condition == "planes":
+            features = with_planes(features, style)
         features = self.stem(features)
         if self.stem_film is not None:
-            features = self.stem_film(features, style_B6)
+            features = self.stem_film(features, style)
         features = functional.relu(features)
         skips = []
         for down in self.down:
             skips.append(features)
             features = functional.relu(down(features))
         for block in self.blocks:
-            features = block(features, style_B6)
+            features = block(features, style)
         for up, skip in zip(self.up, reversed(skips), strict=True):
             features = functional.interpolate(features, scale_factor=2.0, mode="nearest")
             features = functional.relu(up(features) + skip)
         change = self.out(features)
         return images_B3HW + change if self.config.is_residual else torch.tanh(change)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it must be given the styles of its images."""
+        return self.condition != "none"
 
     @property
     def multiple_px(self) -> int:
@@ -103,6 +133,24 @@ class StyleGenerator(nn.Module):
         blocks = config.num_blocks * (config.block_px - 1)
         halvings = sum(4 << i for i in range(config.num_downsamples))
         return config.sharpness_px + 2 + halvings + blocks * self.multiple_px
+
+
+def home_tensor(home: StyleVector | None) -> Tensor:
+    """A style as a buffer; zeros where the weights that will be loaded hold it."""
+    return torch.zeros(NUM_STYLE) if home is None else torch.from_numpy(home).clone()
+
+
+def scaled(style_BS: Tensor) -> Tensor:
+    """Styles about zero and of about unit spread."""
+    mean, spread = style_BS.new_tensor(STYLE_MEAN), style_BS.new_tensor(STYLE_SD)
+    changed: Tensor = (style_BS - mean) / spread
+    return changed
+
+
+def with_planes(features_BCHW: Tensor, style_BS: Tensor) -> Tensor:
+    """Features with the numbers of a style as constant channels beside them."""
+    planes = style_BS[:, :, None, None].expand(-1, -1, *features_BCHW.shape[2:])
+    return torch.cat([features_BCHW, planes], dim=1)
 
 
 def kernel_of(network: nn.Module) -> NDArray[np.float32]:
@@ -163,9 +211,9 @@ class Film(nn.Module):
             nn.Linear(NUM_STYLE, channels), nn.ReLU(), nn.Linear(channels, 2 * channels)
         )
 
-    def forward(self, features_BCHW: Tensor, style_B6: Tensor | None) -> Tensor:
+    def forward(self, features_BCHW: Tensor, style_BS: Tensor | None) -> Tensor:
         """Features of the same shape."""
-        scale, shift = self.layers(style_B6)[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.layers(style_BS)[:, :, None, None].chunk(2, dim=1)
         changed: Tensor = features_BCHW * (1 + scale) + shift
         return changed
 
@@ -184,37 +232,70 @@ class StyleBlock(nn.Module):
         self.gain = nn.Parameter(torch.tensor(0.0 if norm == "none" else 1.0))
         self.film = Film(channels) if is_film else None
 
-    def forward(self, features_BCHW: Tensor, style_B6: Tensor | None = None) -> Tensor:
+    def forward(self, features_BCHW: Tensor, style_BS: Tensor | None = None) -> Tensor:
         """Features of the same shape."""
         branch = self.first_norm(self.first(features_BCHW))
         if self.film is not None:
-            branch = self.film(branch, style_B6)
+            branch = self.film(branch, style_BS)
         branch = self.second_norm(self.second(functional.relu(branch)))
         changed: Tensor = features_BCHW + self.gain * branch
         return changed
 
 
-class PatchDiscriminator(nn.Module):
-    """Judges overlapping patches of an image, as in PatchGAN (Isola et al., CVPR 2017).
+class Discriminator(nn.Module):
+    """Judges overlapping patches of an image, and its colors as a whole.
 
-    Without normalization, which would hide the very colours that are to be judged.
+    The patches as in PatchGAN (Isola et al., CVPR 2017), without normalization, which would hide
+    the very colors that are to be judged. What tells two stains apart is how colors are spread over
+    more than a patch: the second part sees mean and deviation of features of single places, and
+    its score is added to that of every patch.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_conv(3, config.width, 4, stride=2), nn.LeakyReLU(0.2)]
         width = config.width
+        layers: list[nn.Module] = [_conv(3, width, 4, stride=2), nn.LeakyReLU(0.2)]
+        self.colors = nn.Sequential(
+            _conv(3, width, 4, stride=2), nn.LeakyReLU(0.2), _conv(width, width, 1),
+            nn.LeakyReLU(0.2),
+        )  # fmt: skip
+        self.verdict = nn.Sequential(
+            nn.Linear(2 * width, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, 1)
+        )
         for _ in range(config.num_layers - 1):
             layers += [_conv(width, 2 * width, 4, stride=2), nn.LeakyReLU(0.2)]
             width *= 2
-        self.layers = nn.Sequential(
+        self.patches = nn.Sequential(
             *layers, _conv(width, width, 3), nn.LeakyReLU(0.2), _conv(width, 1, 1)
         )
+        for last in (self.patches[-1], self.verdict[-1]):
+            nn.init.zeros_(last.get_parameter("weight"))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Scores (B, 1, H / 2**num_layers, W / 2**num_layers), high for what looks real."""
-        scores: Tensor = self.layers(images_B3HW)
+        colors_B3HW = opponent(images_B3HW)
+        features_BCN = self.colors(colors_B3HW).flatten(2)
+        deviation = features_BCN.var(dim=2).add(1e-4).sqrt()
+        whole = self.verdict(torch.cat([features_BCN.mean(dim=2), deviation], dim=1))
+        scores: Tensor = self.patches(colors_B3HW) + whole[:, :, None, None]
         return scores
+
+
+def opponent(images_B3HW: Tensor) -> Tensor:
+    """Brightness, red against blue, and both against green, each of about unit spread in H&E.
+
+    In stained tissue brightness varies ten times as much as the hues that tell stains apart;
+    networks that are given red, green and blue are slow to find those.
+    """
+    red, green, blue = images_B3HW.unbind(dim=1)
+    return torch.stack(
+        [
+            0.8 * (red + green + blue) - 0.8,
+            6.0 * (red - blue),
+            1.8 * (red + blue - 2 * green) - 2.0,
+        ],
+        dim=1,
+    )
 
 
 def _conv(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -22,12 +22,13 @@ ROUNDS = 4
 CROP_PX = 32  # of each sample tile, that the teacher is asked about; pixels near an edge are not
 
 
-def student_grid(student: StainStudent, points: int) -> Grid:
-    """The student's change of colour on an even grid of all colours."""
+def student_grid(student: StainStudent, points: int, style_S: Tensor | None = None) -> Grid:
+    """The student's change of colour on an even grid of all colours, for a slide of that style."""
+    style = None if style_S is None else style_S[None]
     level = torch.linspace(-1, 1, points)
     colors_P3 = torch.cartesian_prod(level, level, level)
     with torch.no_grad():
-        painted: Tensor = student.paint(colors_P3.T[None, :, :, None])[0, :, :, 0].T
+        painted: Tensor = student.paint(colors_P3.T[None, :, :, None], style)[0, :, :, 0].T
     values = (painted.reshape(points, points, points, 3) + 1) * 127.5
     return np.asarray(values.numpy(), np.float32)
 
@@ -39,12 +40,14 @@ def fit_grid(
     points: int,
     max_pixels: int,
     device: str = "cpu",
+    style_S: Tensor | None = None,
 ) -> Grid:
     """The student's grid, corrected on the colours of a slide's sample tiles (N, H, W, 3).
 
     max_pixels  of the sample that are looked at
+    style_S     of the slide, where networks are told it
     """
-    grid = student_grid(student, points)
+    grid = student_grid(student, points, style_S)
     if not len(sample_NHW3):
         return grid
     kernel = kernel_of(student)
@@ -54,7 +57,8 @@ def fit_grid(
     inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
     step = max(1, int(np.ceil(np.sqrt(len(pieces) * CROP_PX**2 / max_pixels))))
     colors, wanted = [], []
-    for piece, made in zip(pieces, paint(teacher, pieces, multiple_px, device), strict=True):
+    painted = paint(teacher, pieces, multiple_px, device, style_S)
+    for piece, made in zip(pieces, painted, strict=True):
         colors.append(apply_kernel(piece, kernel)[inner][::step, ::step].reshape(-1, 3))
         wanted.append(made[inner][::step, ::step].reshape(-1, 3))
     return _corrected(grid, np.concatenate(colors), np.concatenate(wanted))

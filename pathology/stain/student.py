@@ -14,29 +14,54 @@ from torch import Tensor, nn
 
 from pathology.stain import losses
 from pathology.stain.cycle_config import StudentConfig
-from pathology.stain.networks import Sharpness
+from pathology.stain.networks import Sharpness, home_tensor, scaled, with_planes
+from pathology.stain.rerender import rerendered
+from pathology.stain.style_vector import NUM_STYLE, StyleVector
 
-Draw = Callable[[np.random.Generator], Tensor]  # images (B, 3, H, W) for one step
+Draw = Callable[[np.random.Generator], tuple[Tensor, Tensor]]  # images (B, 3, H, W), styles (B, S)
 
 
 class StainStudent(nn.Module):
-    """Sharpness, then a residual change of each pixel's colour."""
+    """Sharpness, then a residual change of each pixel's colour.
 
-    def __init__(self, config: StudentConfig) -> None:
+    home  given where the generator is told its slide's style: the student is, too, and its change
+          of colour comes on top of the re-rendering by stains
+    """
+
+    def __init__(
+        self, config: StudentConfig, home: StyleVector | None = None, *, is_told: bool = False
+    ) -> None:
         super().__init__()
+        self.is_told = is_told or home is not None
+        if self.is_told:
+            self.register_buffer("home", home_tensor(home))
+            self.residual = nn.Parameter(torch.ones(()))
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
-        layers: list[nn.Module] = [nn.Conv2d(3, config.width, 1), nn.ReLU()]
+        num_in = 3 + (NUM_STYLE if self.is_told else 0)
+        layers: list[nn.Module] = [nn.Conv2d(num_in, config.width, 1), nn.ReLU()]
         for _ in range(config.num_layers - 2):
             layers += [nn.Conv2d(config.width, config.width, 1), nn.ReLU()]
-        self.color = nn.Sequential(*layers, nn.Conv2d(config.width, 3, 1))
+        last = nn.Conv2d(config.width, 3, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.color = nn.Sequential(*layers, last)
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
+    home: Tensor
+
+    def forward(self, images_B3HW: Tensor, style_BS: Tensor | None = None) -> Tensor:
         """Images of the same shape in the teacher's style."""
-        return self.paint(self.sharpness(images_B3HW))
+        return self.paint(self.sharpness(images_B3HW), style_BS)
 
-    def paint(self, images_B3HW: Tensor) -> Tensor:
+    def paint(self, images_B3HW: Tensor, style_BS: Tensor | None = None) -> Tensor:
         """The change of colour alone."""
-        change: Tensor = self.color(images_B3HW)
+        if (style_BS is not None) != self.is_told:
+            raise ValueError(f"a student with is_told {self.is_told} and style {style_BS!r}")
+        features = images_B3HW
+        if style_BS is not None:
+            home_BS = self.home.expand(len(images_B3HW), -1)
+            images_B3HW = rerendered(images_B3HW, style_BS, home_BS, self.residual)
+            features = with_planes(images_B3HW, scaled(style_BS))
+        change: Tensor = self.color(features)
         return images_B3HW + change
 
 
@@ -50,17 +75,18 @@ def distill(
 ) -> StainStudent:
     """Train the student to give what the teacher gives.
 
-    draw    images for one step, of sources and of the target alike
+    draw    images for one step, of sources and of the target alike, and their slides' styles
     report  told the step and the mean absolute difference
     """
     optimizer = torch.optim.Adam(student.parameters(), config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, config.steps))
     teacher.eval()
     for step in range(config.steps):
-        images = draw(np.random.default_rng([seed, step]))
+        images, style = draw(np.random.default_rng([seed, step]))
+        told = (images, style) if student.is_told else (images,)
         with torch.no_grad():
-            wanted = teacher(images).clamp(-1, 1)
-        loss = losses.l1_loss(student(images), wanted)
+            wanted = teacher(*told).clamp(-1, 1)
+        loss = losses.l1_loss(student(*told), wanted)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()

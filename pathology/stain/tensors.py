@@ -28,11 +28,16 @@ def from_tensor(images_N3HW: Tensor) -> Pixels:
 
 @torch.inference_mode()
 def paint(
-    network: nn.Module, tiles_NHW3: Pixels, multiple_px: int = 1, device: str = "cpu"
+    network: nn.Module,
+    tiles_NHW3: Pixels,
+    multiple_px: int = 1,
+    device: str = "cpu",
+    style_S: Tensor | None = None,
 ) -> Iterator[Pixels]:
     """What a network makes of each tile (H, W, 3) of tiles of any size, a few at a time.
 
     multiple_px  what the network's images must be a multiple of; the rest is padded and cut off
+    style_S      of the slide, for a network that is told it
     """
     height, width = tiles_NHW3.shape[1:3]
     bottom, right = -height % multiple_px, -width % multiple_px
@@ -40,4 +45,5 @@ def paint(
         images = to_tensor(tiles_NHW3[start : start + TILES_AT_ONCE]).to(device)
         if bottom or right:
             images = functional.pad(images, [0, right, 0, bottom], mode="replicate")
-        yield from from_tensor(network(images))[:, :height, :width]
+        told = () if style_S is None else (style_S.to(device).expand(len(images), -1),)
+        yield from from_tensor(network(images, *told))[:, :height, :width]

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from pathology.stain.cycle_config import CycleConfig
-from pathology.stain.cycle_step import CycleBatch, CycleStep, learning_rate, varied
+from pathology.stain.cycle_step import CycleBatch, CycleStep, learning_rate, told, varied
 from pathology.stain.image_pool import ImagePool
+from pathology.stain.macenko import TEXTBOOK
+from pathology.stain.style_vector import NUM_STYLE, style_vector
 from pathology.training.loop import Loop, fit, read_metrics
 
 TINY = CycleConfig.model_validate(
@@ -28,8 +30,9 @@ def draw(step: int) -> CycleBatch:
     random = torch.Generator().manual_seed(step)
     noise = torch.rand(2, 2, 3, 16, 16, generator=random) * 0.5
     tint = torch.tensor([0.3, -0.4, 0.0]).view(3, 1, 1)
-    styles = torch.rand(2, 2, 6, generator=random)
-    return CycleBatch(noise[0] + tint, noise[1] - tint, styles[0], styles[1])
+    shifts = torch.rand(4, 2, NUM_STYLE, generator=random) * 0.1
+    styles = torch.from_numpy(style_vector(TEXTBOOK.stains)) + shifts
+    return CycleBatch(noise[0] + tint, noise[1] - tint, *styles)
 
 
 def same(one: dict[str, object], other: dict[str, object]) -> bool:
@@ -84,7 +87,8 @@ def test_training_moves_sources_towards_the_target() -> None:
     batch = draw(1000)
     wanted = batch.target_B3HW.mean(dim=(0, 2, 3))
     before = (batch.source_B3HW.mean(dim=(0, 2, 3)) - wanted).abs().sum()
-    after = (update.averaged(batch.source_B3HW).mean(dim=(0, 2, 3)) - wanted).abs().sum()
+    made = told(update.averaged, batch.source_B3HW, batch.own_BS)
+    after = (made.mean(dim=(0, 2, 3)) - wanted).abs().sum()
     assert after < 0.5 * before
 
 
@@ -95,12 +99,13 @@ def test_the_condition_off_ignores_styles_and_on_does_not() -> None:
         for step in range(5):
             batch = draw(step)
             one(batch, step)
-            other(batch._replace(style_B6=batch.style_B6 * 3 + 1), step)
+            other(batch._replace(style_BS=batch.style_BS * 1.1), step)
         assert same(one.state_dict()["networks"], other.state_dict()["networks"]) == is_same
 
 
 def test_every_term_is_measured() -> None:
-    config = TINY.model_copy(update={"weights": TINY.weights.model_copy(update={"structure": 1.0})})
+    weights = TINY.weights.model_copy(update={"structure": 1.0})
+    config = TINY.model_copy(update={"weights": weights, "condition": "none"})
     values = CycleStep(config)(draw(0), 0)
     assert set(values) == {
         "adversarial", "cycle_source", "cycle_target", "identity", "structure",
@@ -120,7 +125,8 @@ def test_sources_and_what_is_told_of_them_vary_together() -> None:
     batch = draw(0)
     seen = varied(batch, TINY, np.random.default_rng(0))
     assert torch.equal(seen.target_B3HW, batch.target_B3HW)
-    for name in ("source_B3HW", "style_B6", "other_B6"):
+    assert torch.equal(seen.home_BS, batch.home_BS)
+    for name in ("source_B3HW", "style_BS", "other_BS", "own_BS"):
         assert not torch.allclose(getattr(seen, name), getattr(batch, name), atol=0.01), name
     still = TINY.model_copy(update={"stain_jitter": 0.0})
     assert varied(batch, still, np.random.default_rng(0)) is batch

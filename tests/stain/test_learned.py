@@ -11,15 +11,19 @@ from pathology.core.errors import SlideError
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
+from pathology.stain.jitter import channel_factors
 from pathology.stain.learned import LearnedModel, StainCard
 from pathology.stain.load import load_model
+from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.normalize_store import normalize_store
+from pathology.stain.rerender import restained, restyled
 from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import apply_kernel, drawn_out
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent, distill
+from pathology.stain.style_vector import slide_vector, style_vector
 from pathology.stain.tensors import from_tensor, to_tensor
-from tests.stain.synthetic import he_tiles
+from tests.stain.synthetic import OTHER, he_tiles
 from tests.stain.test_normalize_store import make_store
 
 CONFIG = CycleConfig.model_validate(
@@ -36,14 +40,22 @@ def make_model(
 ) -> LearnedModel:
     """A generator that darkens red and blurs a little, and its student."""
     torch.manual_seed(seed)
-    teacher = target_generator(config).eval()
+    home = style_vector(TEXTBOOK.stains)
+    teacher = target_generator(config, home).eval()
     with torch.no_grad():
         teacher.out.bias.copy_(torch.tensor([-0.25, 0.1, 0.05]))  # type: ignore[union-attr]
-        teacher.out.weight.normal_(0, 0.01)
+        teacher.out.weight.normal_(0, 0.003)
         teacher.sharpness.change.fill_(0.03)  # type: ignore[union-attr,operator]
-    tiles = to_tensor(he_tiles(16, 32))
-    student = StainStudent(config.student)
-    distill(teacher, student, lambda random: tiles[random.permutation(16)[:8]], config.student, 0)
+    tiles = he_tiles(16, 32)
+    images, style = to_tensor(tiles), torch.from_numpy(slide_vector(tiles, StainConfig()))
+
+    def draw(random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        factor = channel_factors(random, 8, 0.1)
+        shown, styles = images[random.permutation(16)[:8]], style.expand(8, -1)
+        return restained(shown, styles, factor), restyled(styles, factor)
+
+    student = StainStudent(config.student, home if teacher.is_told else None)
+    distill(teacher, student, draw, config.student, 0)
     return LearnedModel(StainCard(config=config, mpp=mpp, source="test"), teacher, student)
 
 
@@ -80,15 +92,50 @@ def test_student_and_table_follow_their_teacher(model: LearnedModel, quality: st
 
 
 def test_the_table_learns_what_the_student_missed(model: LearnedModel) -> None:
-    untaught = StainStudent(CONFIG.student)
+    untaught = StainStudent(CONFIG.student, style_vector(TEXTBOOK.stains))
     tiles = he_tiles(6)
-    teacher = from_tensor(model.teacher(to_tensor(tiles)))
+    style = torch.from_numpy(slide_vector(tiles, StainConfig()))
+    teacher = from_tensor(model.teacher(to_tensor(tiles), style.expand(6, -1)))
     errors = []
-    for grid in (student_grid(untaught, 17), fit_grid(model.teacher, untaught, tiles, 17, 200_000)):
+    for grid in (
+        student_grid(untaught, 17, style),
+        fit_grid(model.teacher, untaught, tiles, 17, 200_000, style_S=style),
+    ):
         table = drawn_out(grid, np.arange(256, dtype=np.uint8))
         made = table[tiles[..., 0], tiles[..., 1], tiles[..., 2]]
         errors.append(np.abs(made.astype(int) - teacher).mean())
+    assert errors[0] > 5
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_slides_of_two_styles_come_out_alike(model: LearnedModel) -> None:
+    """What it is told of each slide is its own, with no reference image."""
+    one, other = he_tiles(6), he_tiles(6, matrix=OTHER, white=235)
+    for quality in QUALITIES:
+        config = StainConfig(quality=quality)
+        made = [model.for_slide(t, config).render(t).tiles.astype(int) for t in (one, other)]
+        inner = slice(12, None)  # glass keeps its color
+        apart = np.abs(made[0][:, inner] - made[1][:, inner]).mean()
+        assert apart < 0.4 * np.abs(one[:, inner].astype(int) - other[:, inner]).mean()
+
+
+def test_a_slide_without_stain_passes_through_with_the_reason(model: LearnedModel) -> None:
+    glass = np.full((2, 64, 64, 3), 243, np.uint8)
+    normalizer = model.for_slide(glass, StainConfig(quality="lut"))
+    assert "too little" in normalizer.problem
+    rendered, is_passed = normalizer.render(glass)
+    assert (rendered == glass).all()
+    assert is_passed.all()
+
+
+def test_as_published_the_generator_sees_the_image_alone() -> None:
+    config = CONFIG.model_copy(update={"is_source_told": False})
+    model = make_model(config=config)
+    assert not model.teacher.is_told
+    tiles = he_tiles(4)
+    for quality in QUALITIES:
+        rendered = model.for_slide(tiles, StainConfig(quality=quality)).render(tiles)
+        assert not rendered.is_passed.any()
 
 
 def test_a_grid_of_the_identity_is_the_identity() -> None:

@@ -5,13 +5,19 @@ import torch
 
 from pathology.stain.cycle_config import DiscriminatorConfig, GeneratorConfig
 from pathology.stain.losses import od_luminance
+from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.networks import (
-    PatchDiscriminator,
+    Discriminator,
     Sharpness,
     StyleGenerator,
     kernel_of,
+    opponent,
     to_grey,
 )
+from pathology.stain.rerender import rerendered
+from pathology.stain.style_vector import NUM_STYLE, style_vector
+from pathology.stain.tensors import to_tensor
+from tests.stain.synthetic import he_tiles
 
 SMALL = GeneratorConfig(width=8, num_blocks=2)
 DEEP = GeneratorConfig(width=8, num_blocks=2, num_downsamples=2, block_px=3)
@@ -46,15 +52,35 @@ def test_without_residual_it_starts_elsewhere_and_stays_in_range() -> None:
 @pytest.mark.parametrize("config", [SMALL, DEEP])
 def test_a_style_changes_what_comes_out(config: GeneratorConfig, condition: str) -> None:
     generator = trained(StyleGenerator(config, condition))  # type: ignore[arg-type]
-    one, other = torch.rand(2, 6), torch.rand(2, 6)
+    one, other = torch.rand(2, NUM_STYLE), torch.rand(2, NUM_STYLE)
     assert not torch.allclose(generator(images(), one), generator(images(), other), atol=1e-4)
+
+
+@pytest.mark.parametrize("condition", ["planes", "film"])
+def test_a_told_generator_starts_as_the_rerendering_by_stains(condition: str) -> None:
+    home = style_vector(TEXTBOOK.stains)
+    there = torch.from_numpy(home) + 0.1 * torch.rand(2, NUM_STYLE)
+    shown = images() * 0.7
+    for role in ("to home", "from home"):
+        generator = StyleGenerator(SMALL, condition, role=role, home=home)  # type: ignore[arg-type]
+        homes = torch.from_numpy(home).expand(2, -1)
+        way = (there, homes) if role == "to home" else (homes, there)
+        assert torch.allclose(generator(shown, there), rerendered(shown, *way), atol=1e-5)
+        assert "home" in generator.state_dict()
+
+
+def test_colors_that_a_judge_sees_are_about_evenly_spread_in_tissue() -> None:
+    colors = opponent(to_tensor(he_tiles(4))).permute(1, 0, 2, 3).flatten(1)
+    assert (colors.std(dim=1) > 0.4).all()
+    assert (colors.std(dim=1) < 2.5).all()
+    assert (colors.mean(dim=1).abs() < 2).all()
 
 
 def test_a_style_is_needed_where_there_is_a_condition_and_refused_elsewhere() -> None:
     with pytest.raises(ValueError, match="condition"):
         StyleGenerator(SMALL, "film")(images())
     with pytest.raises(ValueError, match="condition"):
-        StyleGenerator(SMALL)(images(), torch.rand(2, 6))
+        StyleGenerator(SMALL)(images(), torch.rand(2, NUM_STYLE))
 
 
 @pytest.mark.parametrize("config", [SMALL, DEEP])
@@ -119,5 +145,5 @@ def test_grey_keeps_optical_density_and_grey_images() -> None:
 
 
 def test_discriminator_judges_patches() -> None:
-    judge = PatchDiscriminator(DiscriminatorConfig(width=8, num_layers=3))
+    judge = Discriminator(DiscriminatorConfig(width=8, num_layers=3))
     assert judge(images(64)).shape == (2, 1, 8, 8)

@@ -1,0 +1,172 @@
+"""What a stain model is trained on: tiles of the sources and of the target, with their styles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pathology.data.tile_pool import TilePool
+from pathology.stain.config import StainConfig
+from pathology.stain.cycle_config import CycleConfig
+from pathology.stain.cycle_step import CycleBatch
+from pathology.stain.macenko import estimate_stains
+from pathology.stain.matrix import Pixels
+from pathology.stain.saved_style import StainError
+from pathology.stain.style_vector import slide_vector, tile_vectors
+from pathology.stain.styles import tile_styles
+from pathology.stain.tensors import to_tensor
+from pipelines.stain_inputs import SlideTiles, require_usable, sample_slides
+from pipelines.stain_styles import styles_of
+
+MPP_TOLERANCE = 0.02
+
+Matrices = NDArray[np.float32]  # (N, 2, 3) of one slide's tiles
+
+
+@dataclass(frozen=True, eq=False)
+class StyledTiles:
+    """Tiles of one side, and their styles of S numbers: each tile's own (N, S), its slide's (N, S).
+
+    See stain.style_vector. A tile's own has the slide's strengths and glass.
+    """
+
+    pool: TilePool
+    tile_NS: Tensor
+    slide_NS: Tensor
+
+    @classmethod
+    def of_slides(
+        cls, slides: Sequence[Pixels], centres: Sequence[str], matrices: Sequence[Matrices]
+    ) -> Self:
+        """The tiles of slides, with the stain matrices of each slide's tiles."""
+        config = StainConfig()
+        vectors = [slide_vector(tiles, config) for tiles in slides]
+        pairs = zip(matrices, vectors, strict=True)
+        own = np.concatenate([tile_vectors(matrix, vector) for matrix, vector in pairs])
+        slide = np.repeat(np.stack(vectors), [len(tiles) for tiles in slides], axis=0)
+        pool = TilePool.of_slides(slides, centres)
+        return cls(pool, torch.from_numpy(own), torch.from_numpy(slide))
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """Both sides of a training, at one resolution."""
+
+    source: StyledTiles
+    target: StyledTiles
+    mpp: float | None
+    centres: tuple[str, ...]
+
+
+def read_domains(
+    sources: Sequence[Path],
+    target: Path,
+    config: CycleConfig,
+    assume_mpp: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Domains:
+    """Tiles of every source and of the target, all at one resolution, with their styles."""
+    targets = _sampled(target, config, config.mpp, assume_mpp, say)
+    known = [slide.mpp for slide in targets if slide.mpp]
+    mpp = config.mpp or (float(np.median(known)) if known else None)
+    found = [
+        (slide, slide.centre or path.stem)
+        for path in sources
+        for slide in _sampled(path, config, mpp, assume_mpp, say)
+    ]
+    kept = [(slide, centre) for slide, centre in found if centre not in config.holdout_centres]
+    if not kept:
+        held = ", ".join(config.holdout_centres)
+        raise StainError(f"no source is left to train on: holdout_centres ({held}) names them all")
+    _require_one_mpp([*targets, *(slide for slide, _ in kept)], mpp)
+    return Domains(
+        _styled([slide for slide, _ in kept], [centre for _, centre in kept]),
+        _styled(targets, [slide.centre for slide in targets]),
+        mpp,
+        tuple(sorted({centre for _, centre in kept})),
+    )
+
+
+def domains_of(
+    sources: Sequence[Pixels], centres: Sequence[str], targets: Sequence[Pixels]
+) -> Domains:
+    """Domains of slides' tiles that are in memory already."""
+    config = StainConfig()
+    source, target = (
+        StyledTiles.of_slides(slides, names, [tile_styles(s, config).matrix_N23 for s in slides])
+        for slides, names in ((sources, centres), (targets, ["target"] * len(targets)))
+    )
+    return Domains(source, target, None, tuple(sorted(set(centres))))
+
+
+def draw_batch(
+    domains: Domains, config: CycleConfig, rank: int, device: torch.device, step: int
+) -> CycleBatch:
+    """The batch of one step: a function of seed, step and process, and of nothing else.
+
+    Where both ways are told styles they are told the slides'. As published, the way back is told
+    the tile's own, which is noisier and speaks of the tile's content, too.
+    """
+    random = np.random.default_rng([config.seed, step, rank])
+    size, crop = config.batch_size, config.crop_px
+    source = domains.source.pool.draw(random, size, crop)
+    target = domains.target.pool.draw(random, size, crop)
+    other = domains.source.pool.choose(random, size)
+    style_NS = domains.source.slide_NS if config.is_source_told else domains.source.tile_NS
+    return CycleBatch(
+        to_tensor(source.pixels_BHW3).to(device),
+        to_tensor(target.pixels_BHW3).to(device),
+        style_NS[source.tile_B].to(device),
+        style_NS[other].to(device),
+        domains.source.slide_NS[source.tile_B].to(device),
+        domains.target.slide_NS[target.tile_B].to(device),
+    )
+
+
+def _styled(slides: Sequence[SlideTiles], centres: Sequence[str]) -> StyledTiles:
+    matrices = [styles_of(slide, StainConfig()) for slide in slides]
+    return StyledTiles.of_slides([slide.tiles_NHW3 for slide in slides], centres, matrices)
+
+
+def _sampled(
+    path: Path,
+    config: CycleConfig,
+    mpp: float | None,
+    assume_mpp: float | None,
+    say: Callable[[str], None],
+) -> list[SlideTiles]:
+    samples = sample_slides(
+        path,
+        size_px=config.tile_px,
+        tiles_per_slide=config.tiles_per_slide,
+        mpp=mpp,
+        assume_mpp=assume_mpp,
+    )
+    for slide in samples:
+        if slide.problem:
+            say(f"{slide.slide_id}: left out: {slide.problem}")
+    usable = require_usable(samples, path)
+    num_tiles = sum(len(slide.tiles_NHW3) for slide in usable)
+    pixels = np.concatenate([slide.tiles_NHW3.reshape(-1, 3) for slide in usable])
+    problem = estimate_stains(pixels, StainConfig()).problem
+    if problem:
+        raise StainError(f"{path}: no stained tissue to learn from ({problem}). Give H&E tissue")
+    say(f"{path}: {num_tiles:,} tiles of {len(usable)} slides")
+    return usable
+
+
+def _require_one_mpp(slides: Sequence[SlideTiles], mpp: float | None) -> None:
+    """Raise StainError where tiles of different resolution would be mixed."""
+    for slide in slides:
+        if mpp and slide.mpp and abs(slide.mpp / mpp - 1) > MPP_TOLERANCE:
+            raise StainError(
+                f"{slide.slide_id}: its tiles have {slide.mpp:.4g} um/px, the others {mpp:.4g}. "
+                "Tile both sides at one tile.mpp, or give the slides themselves and mpp=..."
+            )
