@@ -28,6 +28,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "conditional, film": {"condition": "film"},
     "plain": {"condition": "none"},
     "conditional, planes": {"condition": "planes"},
+    "conditional, as published": {"is_source_told": False},
     "intermediate": {"intermediate": "grey"},
 }
 WITH_TABLE = ("conditional, film", "conditional, planes")

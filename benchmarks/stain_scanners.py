@@ -32,6 +32,7 @@ CLASSICAL: dict[str, dict[str, Any]] = {
 LEARNED: dict[str, dict[str, Any]] = {
     "conditional": {},
     "plain": {"condition": "none"},
+    "conditional, as published": {"is_source_told": False},
     "intermediate": {"intermediate": "grey"},
 }
 QUALITIES = ("teacher", "student", "lut")

@@ -15,7 +15,7 @@ from torch import Tensor
 from pathology.data.tile_pool import TilePool
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
-from pathology.stain.cycle_step import CycleBatch
+from pathology.stain.cycle_step import CycleBatch, is_source_told
 from pathology.stain.macenko import estimate_stains
 from pathology.stain.matrix import Pixels
 from pathology.stain.saved_style import StainError
@@ -34,7 +34,7 @@ Matrices = NDArray[np.float32]  # (N, 2, 3) of one slide's tiles
 class StyledTiles:
     """Tiles of one side, and their styles of S numbers: each tile's own (N, S), its slide's (N, S).
 
-    See stain.style_vector. A tile's own has the slide's strengths and glass.
+    See stain.style_vector. A tile's own has the slide's strengths.
     """
 
     pool: TilePool
@@ -46,8 +46,7 @@ class StyledTiles:
         cls, slides: Sequence[Pixels], centres: Sequence[str], matrices: Sequence[Matrices]
     ) -> Self:
         """The tiles of slides, with the stain matrices of each slide's tiles."""
-        config = StainConfig()
-        vectors = [slide_vector(tiles, config) for tiles in slides]
+        vectors = [slide_vector(tiles) for tiles in slides]
         pairs = zip(matrices, vectors, strict=True)
         own = np.concatenate([tile_vectors(matrix, vector) for matrix, vector in pairs])
         slide = np.repeat(np.stack(vectors), [len(tiles) for tiles in slides], axis=0)
@@ -119,7 +118,7 @@ def draw_batch(
     source = domains.source.pool.draw(random, size, crop)
     target = domains.target.pool.draw(random, size, crop)
     other = domains.source.pool.choose(random, size)
-    style_NS = domains.source.slide_NS if config.is_source_told else domains.source.tile_NS
+    style_NS = domains.source.slide_NS if is_source_told(config) else domains.source.tile_NS
     return CycleBatch(
         to_tensor(source.pixels_BHW3).to(device),
         to_tensor(target.pixels_BHW3).to(device),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pathology.core.artifact import publish
-from pathology.stain.cycle_step import CycleStep, told
+from pathology.stain.cycle_step import CycleStep, is_source_told, told
 from pathology.stain.matrix import Pixels
 from pathology.stain.tensors import from_tensor, to_tensor
 from pipelines.stain_domains import StyledTiles
@@ -28,7 +28,7 @@ def draw_panel(path: Path, update: CycleStep, source: StyledTiles, target: Style
     target_tiles = _middle(target.pool.tiles_NHW3[target_rows])
     device = next(update.averaged.parameters()).device
     own = source.slide_NS[rows].to(device)
-    style = own if update.config.is_source_told else source.tile_NS[rows].to(device)
+    style = own if is_source_told(update.config) else source.tile_NS[rows].to(device)
     as_target = told(update.averaged, to_tensor(source_tiles).to(device), own)
     back = update.to_source(as_target, style)
     as_source = update.to_source(to_tensor(target_tiles).to(device), style)

@@ -162,7 +162,7 @@ def distil_student(
         targets, home = _crops(domains.target, random, half, small.crop_px)
         if is_told and config.stain_jitter:
             factor = channel_factors(random, num, config.stain_jitter)
-            sources, own = restained(sources, own, factor), restyled(own, factor)
+            sources, own = restained(sources, factor), restyled(own, factor)
         return torch.cat([sources, targets]), torch.cat([own, home])
 
     torch.manual_seed(config.seed)

@@ -112,8 +112,8 @@ class CycleStep:
         as_target = to_target(batch.source_B3HW, batch.own_BS)
         as_source = to_source(batch.target_B3HW, batch.other_BS)
         terms = {
-            "adversarial": losses.real_loss(self.networks["judge_target"](as_target))
-            + losses.real_loss(self.networks["judge_source"](as_source)),
+            "adversarial": losses.real_loss(*self.networks["judge_target"](as_target))
+            + losses.real_loss(*self.networks["judge_source"](as_source)),
             "cycle_source": apart(to_source(as_target, batch.style_BS), batch.source_B3HW),
             "cycle_target": apart(to_target(as_source, batch.other_BS), batch.target_B3HW),
         }
@@ -185,16 +185,22 @@ def source_condition(config: CycleConfig) -> Condition:
     return config.condition if config.intermediate == "none" else "none"
 
 
+def is_source_told(config: CycleConfig) -> bool:
+    """Whether the way to the target is told the style that it starts from."""
+    return config.is_source_told and source_condition(config) != "none"
+
+
 def target_generator(config: CycleConfig, home: StyleVector | None = None) -> StyleGenerator:
     """A new generator towards the target, as these settings have it."""
-    condition = source_condition(config) if config.is_source_told else "none"
+    role: Role = "to home" if is_source_told(config) else ""
     is_grey = config.intermediate == "grey"
-    return StyleGenerator(config.generator, condition, role="to home", home=home, is_grey=is_grey)
+    condition = source_condition(config) if role else "none"
+    return StyleGenerator(config.generator, condition, role=role, home=home, is_grey=is_grey)
 
 
 def source_generator(config: CycleConfig, home: StyleVector | None = None) -> StyleGenerator:
     """A new generator towards the sources."""
-    role: Role = "from home" if config.is_source_told else ""
+    role: Role = "from home" if is_source_told(config) else ""
     return StyleGenerator(config.generator, source_condition(config), role=role, home=home)
 
 
@@ -213,7 +219,7 @@ def varied(batch: CycleBatch, config: CycleConfig, random: np.random.Generator) 
     num, device = len(batch.source_B3HW), batch.source_B3HW.device
     factor, other = (channel_factors(random, num, config.stain_jitter).to(device) for _ in range(2))
     return batch._replace(
-        source_B3HW=restained(batch.source_B3HW, batch.own_BS, factor),
+        source_B3HW=restained(batch.source_B3HW, factor),
         style_BS=restyled(batch.style_BS, factor),
         other_BS=restyled(batch.other_BS, other),
         own_BS=restyled(batch.own_BS, factor),

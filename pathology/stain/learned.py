@@ -25,7 +25,7 @@ from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import Grid, SharpTableNormalizer
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent
-from pathology.stain.style_vector import style_vector
+from pathology.stain.style_vector import TOLD, style_vector
 from pathology.stain.tissue import white_levels
 from pathology.training.state import load_state, save_state
 
@@ -106,7 +106,7 @@ class LearnedModel:
         white = white_levels(pixels[:, ::step], config.white_level)[0]
         style: Tensor | None = None
         if self.student.is_told:
-            stains, problem = estimate_stains(sample_NHW3, config)
+            stains, problem = estimate_stains(sample_NHW3, TOLD)
             if stains is None:
                 return PassThrough(problem)
             style = torch.from_numpy(style_vector(stains))

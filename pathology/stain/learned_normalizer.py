@@ -14,7 +14,7 @@ from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
 from pathology.stain.networks import kernel_of
 from pathology.stain.normalizer import Rendered
-from pathology.stain.sharp_table import apply_kernel, measured_white
+from pathology.stain.sharp_table import PALE_OD, apply_kernel, measured_white
 from pathology.stain.table_normalizer import blend, least_stained
 from pathology.stain.tensors import paint
 
@@ -52,7 +52,7 @@ class NetworkNormalizer:
         """Paint the stain of a tile in place, or leave the tile and say False."""
         sharp = apply_kernel(tile, self.kernel)  # or glass and pale tissue would stand out
         mixed, is_stained = blend(
-            lambda colors: painted, self.white_level, self.config.min_od, sharp
+            lambda colors: painted, self.white_level, self.config.min_od, sharp, PALE_OD
         )
         if np.count_nonzero(is_stained) < least_stained(is_stained.size, self.config):
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,23 +11,23 @@ from torch.nn import functional
 OD_FLOOR = 1 / 255  # of the relative intensity, so that black has a finite optical density
 
 
-def real_loss(scores: Tensor) -> Tensor:
-    """Mean squared distance of a discriminator's scores to 1: Mao et al., ICCV 2017, eq. 2.
+def real_loss(*scores: Tensor) -> Tensor:
+    """Mean squared distance of discriminators' scores to 1: Mao et al., ICCV 2017, eq. 2.
 
-    scores   raw, any shape
-    returns  a scalar, 0 where every patch passes for real
+    scores   raw, any shape, of one or several discriminators that count alike
+    returns  a scalar, 0 where everything passes for real
     """
-    return ((scores - 1) ** 2).mean()
+    return torch.stack([((part - 1) ** 2).mean() for part in scores]).mean()
 
 
-def fake_loss(scores: Tensor) -> Tensor:
-    """Mean squared distance of a discriminator's scores to 0: Mao et al., ICCV 2017, eq. 2."""
-    return (scores**2).mean()
+def fake_loss(*scores: Tensor) -> Tensor:
+    """Mean squared distance of discriminators' scores to 0: Mao et al., ICCV 2017, eq. 2."""
+    return torch.stack([(part**2).mean() for part in scores]).mean()
 
 
-def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:
     """Half the sum of both distances, as in CycleGAN: Zhu et al., ICCV 2017, section 4."""
-    return 0.5 * (real_loss(real_scores) + fake_loss(fake_scores))
+    return 0.5 * (real_loss(*real_scores) + fake_loss(*fake_scores))
 
 
 def l1_loss(images_B3HW: Tensor, others_B3HW: Tensor, pool_px: int = 1) -> Tensor:

@@ -19,9 +19,9 @@ from pathology.stain.losses import od_luminance
 from pathology.stain.rerender import rerendered
 from pathology.stain.style_vector import NUM_STYLE, StyleVector
 
-# About what laboratories have, and how much they differ: stain matrix, strengths, glass.
-STYLE_MEAN = (0.6, 0.72, 0.33, 0.12, 0.93, 0.25, 2.0, 1.3, 0.95, 0.95, 0.95)
-STYLE_SD = (0.2,) * 6 + (0.6,) * 2 + (0.05,) * 3
+# About what laboratories have, and how much they differ: stain matrix, strengths.
+STYLE_MEAN = (0.55, 0.75, 0.38, 0.1, 0.92, 0.3, 2.0, 1.2)
+STYLE_SD = (0.2,) * 6 + (0.6,) * 2
 
 
 Role = Literal["", "to home", "from home"]
@@ -35,9 +35,9 @@ class StyleGenerator(nn.Module):
     "film" as a scale and shift of the first features and of every block (Perez et al., AAAI 2018),
     "none" not at all.
 
-    role     "to home": from the style it is told to that of home; "from home": from home to the
-             style it is told. Both begin as the re-rendering by stains between the two, instead of
-             as the identity. "": neither
+    role     "to home": it is told its images' styles, and begins as their re-rendering by stains
+             to that of home, instead of as the identity; "from home": it is told the styles wanted,
+             and begins as the re-rendering from home to them. "": neither
     home     the style of the target, once and for all; it is kept with the weights
     is_grey  it sees its images in grey, as one intermediate domain of all sources
     """
@@ -55,7 +55,7 @@ class StyleGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.condition, self.is_grey = config, condition, is_grey
-        self.role: Role = role if condition != "none" else ""
+        self.role: Role = role
         if self.role:
             self.register_buffer("home", home_tensor(home))
             self.residual = nn.Parameter(torch.ones(()))
@@ -85,19 +85,17 @@ class StyleGenerator(nn.Module):
     def forward(self, images_B3HW: Tensor, style_BS: Tensor | None = None) -> Tensor:
         """The images (B, 3, H, W) in the new style; H and W a multiple of 2**num_downsamples.
 
-        style_BS  (B, 11), required where the generator has a condition; None where it has none
+        style_BS  (B, 8), required where the generator is told a style; None where it is not
         """
-        if (style_BS is None) != (self.condition == "none"):
-            raise ValueError(
-                f"a generator with condition {self.condition!r} and style {style_BS!r}"
-            )
+        if (style_BS is not None) != self.is_told:
+            raise ValueError(f"a generator with is_told {self.is_told} and style {style_BS!r}")
         images_B3HW = self.sharpness(to_grey(images_B3HW) if self.is_grey else images_B3HW)
         if style_BS is not None and self.role:
             home_BS = self.home.expand(len(images_B3HW), -1)
             way = (style_BS, home_BS) if self.role == "to home" else (home_BS, style_BS)
             images_B3HW = rerendered(images_B3HW, *way, self.residual)
         features = opponent(images_B3HW)
-        style = None if style_BS is None else scaled(style_BS)
+        style = None if style_BS is None or self.condition == "none" else scaled(style_BS)
         if style is not None and self.condition == "planes":
             features = with_planes(features, style)
         features = self.stem(features)
@@ -119,7 +117,7 @@ class StyleGenerator(nn.Module):
     @property
     def is_told(self) -> bool:
         """Whether it must be given the styles of its images."""
-        return self.condition != "none"
+        return self.condition != "none" or self.role != ""
 
     @property
     def multiple_px(self) -> int:
@@ -243,12 +241,11 @@ class StyleBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judges overlapping patches of an image, and its colors as a whole.
+    """Two judges: of overlapping patches of an image, and of its colors as a whole.
 
     The patches as in PatchGAN (Isola et al., CVPR 2017), without normalization, which would hide
     the very colors that are to be judged. What tells two stains apart is how colors are spread over
-    more than a patch: the second part sees mean and deviation of features of single places, and
-    its score is added to that of every patch.
+    more than a patch: the second judge sees mean and deviation of features of single places.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
@@ -271,14 +268,13 @@ class Discriminator(nn.Module):
         for last in (self.patches[-1], self.verdict[-1]):
             nn.init.zeros_(last.get_parameter("weight"))
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Scores (B, 1, H / 2**num_layers, W / 2**num_layers), high for what looks real."""
+    def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores, high for what looks real: (B, 1, H / 2**num_layers, W / 2**num_layers), (B, 1)."""
         colors_B3HW = opponent(images_B3HW)
         features_BCN = self.colors(colors_B3HW).flatten(2)
         deviation = features_BCN.var(dim=2).add(1e-4).sqrt()
         whole = self.verdict(torch.cat([features_BCN.mean(dim=2), deviation], dim=1))
-        scores: Tensor = self.patches(colors_B3HW) + whole[:, :, None, None]
-        return scores
+        return self.patches(colors_B3HW), whole
 
 
 def opponent(images_B3HW: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor
 from pathology.stain.losses import OD_FLOOR
 from pathology.stain.style_vector import NUM_MATRIX
 
-AMOUNTS, GLASS = slice(NUM_MATRIX, NUM_MATRIX + 2), slice(NUM_MATRIX + 2, NUM_MATRIX + 5)
-BRIGHTEST = 1.2  # what a map of optical density may make of glass, of the intensity that is white
+BRIGHTEST = 1.2  # what a map of optical density may make of white
 
 
 def rerendered(
@@ -28,20 +27,16 @@ def rerendered(
     """
     source_B33, target_B33 = _basis(source_BS), _basis(target_BS, residual)
     map_B33 = torch.linalg.solve(source_B33, target_B33)  # of row vectors of optical density
-    glass = source_BS[:, GLASS, None, None]
-    density = -(((images_B3HW + 1) / 2) / glass).clamp(OD_FLOOR, BRIGHTEST).log()
+    density = -((images_B3HW + 1) / 2).clamp(OD_FLOOR, BRIGHTEST).log()
     mixed = (map_B33[:, :, :, None, None] * density[:, :, None]).sum(dim=1)  # never in half floats
-    intensity = (-mixed).exp() * target_BS[:, GLASS, None, None]
-    made: Tensor = intensity.clamp(0, BRIGHTEST) * 2 - 1
+    made: Tensor = (-mixed).exp().clamp(0, BRIGHTEST) * 2 - 1
     return made
 
 
-def restained(images_B3HW: Tensor, style_BS: Tensor, factor_B3: Tensor) -> Tensor:
-    """Images with the optical density of each channel times a factor; glass stays."""
-    glass = style_BS[:, GLASS, None, None]
-    intensity = (((images_B3HW + 1) / 2) / glass).clamp(OD_FLOOR, 1.0)
-    changed: Tensor = intensity ** factor_B3[:, :, None, None] * glass * 2 - 1
-    return changed
+def restained(images_B3HW: Tensor, factor_B3: Tensor) -> Tensor:
+    """Images with the optical density of each channel times a factor; white stays."""
+    intensity = ((images_B3HW + 1) / 2).clamp(OD_FLOOR, 1.0)
+    return intensity ** factor_B3[:, :, None, None] * 2 - 1
 
 
 def restyled(style_BS: Tensor, factor_B3: Tensor) -> Tensor:
@@ -49,7 +44,7 @@ def restyled(style_BS: Tensor, factor_B3: Tensor) -> Tensor:
     matrix_B23 = style_BS[:, :NUM_MATRIX].reshape(-1, 2, 3) * factor_B3[:, None]
     length_B2 = matrix_B23.norm(dim=2)
     unit = (matrix_B23 / length_B2[..., None]).flatten(1)
-    return torch.cat([unit, style_BS[:, AMOUNTS] * length_B2, style_BS[:, GLASS]], dim=1)
+    return torch.cat([unit, style_BS[:, NUM_MATRIX:] * length_B2], dim=1)
 
 
 def _basis(style_BS: Tensor, residual: Tensor | float = 1.0) -> Tensor:
@@ -57,4 +52,4 @@ def _basis(style_BS: Tensor, residual: Tensor | float = 1.0) -> Tensor:
     unit_B23 = style_BS[:, :NUM_MATRIX].reshape(-1, 2, 3)
     third = torch.linalg.cross(unit_B23[:, 0], unit_B23[:, 1])
     third = third / third.norm(dim=1, keepdim=True).clamp(min=1e-6) * residual
-    return torch.cat([unit_B23 * style_BS[:, AMOUNTS, None], third[:, None]], dim=1)
+    return torch.cat([unit_B23 * style_BS[:, NUM_MATRIX:, None], third[:, None]], dim=1)

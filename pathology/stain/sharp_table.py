@@ -15,6 +15,7 @@ from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import Rendered
 from pathology.stain.table_normalizer import TableNormalizer
 
+PALE_OD = 0.06  # learned styles change even the palest stain; the classical ones leave it alone
 Grid = NDArray[np.float32]  # (P, P, P, 3) by red, green, blue; 8-bit values that may pass 0 or 255
 
 
@@ -33,7 +34,7 @@ class SharpTableNormalizer:
         self.kernel = kernel
         self.margin_px = len(kernel) // 2
         self.table = TableNormalizer(
-            GridPainter(grid), white_level, config, measured_white(white_level)
+            GridPainter(grid), white_level, config, measured_white(white_level), PALE_OD
         )
 
     def render(self, tiles_NHW3: Pixels) -> Rendered:

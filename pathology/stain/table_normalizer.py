@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import cv2
@@ -31,6 +30,7 @@ class TableNormalizer:
     paint        new colors of stain; glass and its neighborhood are blended with the old ones
     white_level  (3,) intensity of the slide's empty glass
     measured     columns of stain.csv on the slide's own staining
+    full_od      optical density from which on colors are all new; config.min_od where not given
     """
 
     margin_px = 0
@@ -42,8 +42,10 @@ class TableNormalizer:
         white_level: NDArray[np.float64],
         config: StainConfig,
         measured: Mapping[str, Any],
+        full_od: float | None = None,
     ) -> None:
         self.paint, self.white_level, self.config = paint, white_level, config
+        self.full_od = full_od
         self._measured = dict(measured)
         self._table: Table | None = None
         self._num_pixels = 0
@@ -77,16 +79,18 @@ class TableNormalizer:
         table = self._table_if_worth(tile.shape[0] * tile.shape[1])
         if table is not None:
             return look_up(table, tile)
-        mixed, is_stained = blend(self.paint, self.white_level, self.config.min_od, even(tile))
+        mixed, is_stained = self._blended(even(tile))
         return with_last_bits(mixed, tile), int(np.count_nonzero(is_stained))
 
     def _table_if_worth(self, num_pixels: int) -> Table | None:
         with _BUILDING:
             self._num_pixels += num_pixels
             if self._table is None and self._num_pixels > DIRECT_PIXELS:
-                min_od = self.config.min_od
-                self._table = build_table(partial(blend, self.paint, self.white_level, min_od))
+                self._table = build_table(self._blended)
             return self._table
+
+    def _blended(self, colors: Pixels) -> tuple[Pixels, NDArray[np.bool_]]:
+        return blend(self.paint, self.white_level, self.config.min_od, colors, self.full_od)
 
 
 def least_stained(num_pixels: int, config: StainConfig) -> float:
@@ -95,15 +99,21 @@ def least_stained(num_pixels: int, config: StainConfig) -> float:
 
 
 def blend(
-    paint: Painter, white_level: NDArray[np.float64], min_od: float, colors: Pixels
+    paint: Painter,
+    white_level: NDArray[np.float64],
+    min_od: float,
+    colors: Pixels,
+    full_od: float | None = None,
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """Colors (H, W, 3) painted where there is stain, and which of them (H, W) carry it.
 
-    From glass, which stays, to stain, which changes, without an edge in between.
+    From glass, which stays, to what has full_od or more, which changes, without an edge in
+    between. full_od is min_od where it is not given.
     """
+    full_od = full_od or min_od
     od = optical_density(colors, white_level)
     depth = cv2.transform(od, np.full((1, 3), 1 / 3, np.float32))
-    low = GLASS_SHARE * min_od
-    weight = np.clip((depth - low) / (min_od - low), 0.0, 1.0)
+    low = GLASS_SHARE * full_od
+    weight = np.clip((depth - low) / (full_od - low), 0.0, 1.0)
     mixed = cv2.blendLinear(paint(colors), colors, weight, 1.0 - weight)
     return np.asarray(mixed, np.uint8), (depth > min_od) & (depth < BLACK_OD)

@@ -47,12 +47,12 @@ def make_model(
         teacher.out.weight.normal_(0, 0.003)
         teacher.sharpness.change.fill_(0.03)  # type: ignore[union-attr,operator]
     tiles = he_tiles(16, 32)
-    images, style = to_tensor(tiles), torch.from_numpy(slide_vector(tiles, StainConfig()))
+    images, style = to_tensor(tiles), torch.from_numpy(slide_vector(tiles))
 
     def draw(random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         factor = channel_factors(random, 8, 0.1)
         shown, styles = images[random.permutation(16)[:8]], style.expand(8, -1)
-        return restained(shown, styles, factor), restyled(styles, factor)
+        return restained(shown, factor), restyled(styles, factor)
 
     student = StainStudent(config.student, home if teacher.is_told else None)
     distill(teacher, student, draw, config.student, 0)
@@ -94,7 +94,7 @@ def test_student_and_table_follow_their_teacher(model: LearnedModel, quality: st
 def test_the_table_learns_what_the_student_missed(model: LearnedModel) -> None:
     untaught = StainStudent(CONFIG.student, style_vector(TEXTBOOK.stains))
     tiles = he_tiles(6)
-    style = torch.from_numpy(slide_vector(tiles, StainConfig()))
+    style = torch.from_numpy(slide_vector(tiles))
     teacher = from_tensor(model.teacher(to_tensor(tiles), style.expand(6, -1)))
     errors = []
     for grid in (

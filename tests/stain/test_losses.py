@@ -27,7 +27,7 @@ def test_adversarial_terms_on_paper() -> None:
     scores = torch.tensor([0.0, 1.0, 3.0])
     assert real_loss(scores).item() == pytest.approx((1 + 0 + 4) / 3)
     assert fake_loss(scores).item() == pytest.approx((0 + 1 + 9) / 3)
-    assert discriminator_loss(scores, scores).item() == pytest.approx(0.5 * (5 / 3 + 10 / 3))
+    assert discriminator_loss([scores], [scores]).item() == pytest.approx(0.5 * (5 / 3 + 10 / 3))
 
 
 def test_adversarial_terms_are_distances_to_their_labels() -> None:
@@ -39,6 +39,7 @@ def test_adversarial_terms_are_distances_to_their_labels() -> None:
 
 def test_adversarial_terms_of_huge_scores_are_finite() -> None:
     assert real_loss(torch.tensor([1e6])).isfinite()
+    assert real_loss(torch.ones(9), torch.zeros(1)).item() == 0.5  # judges count alike
     assert fake_loss(torch.tensor([-1e6])).isfinite()
 
 
