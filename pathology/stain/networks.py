@@ -269,7 +269,7 @@ class Discriminator(nn.Module):
             nn.init.zeros_(last.get_parameter("weight"))
 
     def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores, high for what looks real: (B, 1, H / 2**num_layers, W / 2**num_layers), (B, 1)."""
+        """Scores, high for what looks real: (B, 1, H / 2**layers, W / 2**layers), and (B, 1)."""
         colors_B3HW = opponent(images_B3HW)
         features_BCN = self.colors(colors_B3HW).flatten(2)
         deviation = features_BCN.var(dim=2).add(1e-4).sqrt()
