@@ -2,6 +2,7 @@
 
 A tile classifier (frozen ImageNet features, logistic head) is trained on tiles of centre 0 and
 tested on the same slides as each of five simulated centres would have stained and scanned them.
+Both pass through the normalizer first.
 Centre 4 is in no stain training. The re-rendering is exact, so every method is also scored
 against what it should have given: PSNR to the slide as centre 0 would show it.
 """
@@ -9,7 +10,7 @@ against what it should have given: PSNR to the slide as centre 0 would show it.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -31,7 +32,8 @@ LEARNED: dict[str, dict[str, Any]] = {
     "conditional, as published": {"is_source_told": False},
     "intermediate": {"intermediate": "grey"},
 }
-WITH_TABLE = ("conditional, film", "conditional, planes")
+BY_GENERATOR = ("conditional, film", "plain")  # the other learned ones by a slide's table alone
+AUGMENTED = ("none", "macenko", "conditional, film, lut")
 NUM_BOOTSTRAP = 1000
 NUM_AUGMENTED = 4
 
@@ -47,6 +49,10 @@ class Job:
     @property
     def path(self) -> Path:
         return self.options.out / f"{self.name.replace(', ', '_')}_{self.seed}"
+
+    @property
+    def train_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}_train.npy")
 
 
 @dataclass(frozen=True)
@@ -113,17 +119,27 @@ def run_job(job: Job) -> dict[str, Any]:
     model = model_of(job, data, kind)
     config = StainConfig(quality="lut" if job.name.endswith(", lut") else "teacher")
     found: dict[str, Any] = {"name": job.name, "seed": job.seed, "psnr": []}
-    features, errors = [], []
+    train = np.concatenate([rendered(model, slide.tiles[0], config) for slide in data.train])
+    features, errors = [extract(train)], []
+    if job.name in AUGMENTED:
+        features += [extract(augmented(train, seed)) for seed in range(NUM_AUGMENTED)]
+    np.save(job.train_path, np.concatenate(features).astype(np.float16))
+    features = []
     for slide in data.test:
         for centre in range(NUM_CENTRES):
-            tiles = slide.tiles[centre]
-            rendered = model.for_slide(tiles, config).render(tiles).tiles
-            features.append(extract(rendered))
-            errors.append(np.mean((rendered.astype(float) - slide.tiles[0]) ** 2))
+            tiles = rendered(model, slide.tiles[centre], config)
+            features.append(extract(tiles))
+            errors.append(np.mean((tiles.astype(float) - slide.tiles[0]) ** 2))
     error = np.array(errors).reshape(len(data.test), NUM_CENTRES).mean(axis=0)
     found["psnr"] = (10 * np.log10(255**2 / np.maximum(error, 1e-6))).round(2).tolist()
     np.save(job.path.with_suffix(".npy"), np.concatenate(features).astype(np.float16))
     return found
+
+
+def rendered(model: Any, tiles: np.ndarray, config: Any) -> np.ndarray:
+    """A slide's tiles, normalized as one slide."""
+    made: np.ndarray = model.for_slide(tiles, config).render(tiles).tiles
+    return made
 
 
 def head_of(features: np.ndarray, grades: np.ndarray, slides: np.ndarray, seed: int) -> Any:
@@ -162,21 +178,8 @@ def interval(truth: np.ndarray, guesses: Sequence[np.ndarray], slides: np.ndarra
 
 def judge(options: argparse.Namespace, data: Data, done: list[dict[str, Any]]) -> list[dict]:
     """Accuracy of every method in every centre: mean and spread over seeds, interval by slide."""
-    train = np.concatenate([slide.tiles[0] for slide in data.train])
     grades = np.concatenate([slide.grades for slide in data.train])
     slides = np.concatenate([[i] * len(s.grades) for i, s in enumerate(data.train)])
-    plain = kept(options.out / "train.npy", lambda: extract(train))
-    more = kept(options.out / "train_augmented.npy", lambda: np.concatenate(
-        [extract(augmented(train, seed)) for seed in range(NUM_AUGMENTED)]))  # fmt: skip
-    both = np.concatenate([plain, more])
-    heads = {
-        seed: (
-            head_of(plain, grades, slides, seed),
-            head_of(both, np.tile(grades, 1 + NUM_AUGMENTED),
-                    np.tile(slides, 1 + NUM_AUGMENTED), seed),
-        )
-        for seed in range(options.seeds)
-    }  # fmt: skip
     centre = np.concatenate([[c] * len(s.grades) for s in data.test for c in range(NUM_CENTRES)])
     truth = np.concatenate([s.grades for s in data.test for _ in range(NUM_CENTRES)])
     slide = np.concatenate(
@@ -185,15 +188,16 @@ def judge(options: argparse.Namespace, data: Data, done: list[dict[str, Any]]) -
     rows = []
     for name in dict.fromkeys(found["name"] for found in done):
         runs = [found for found in done if found["name"] == name]
-        for head_number, suffix in ((0, ""), (1, " + augmentation")):
-            if head_number and name not in ("none", "conditional, film", "macenko"):
-                continue
+        for suffix in ("", " + augmentation") if name in AUGMENTED else ("",):
+            copies = 1 + NUM_AUGMENTED if suffix else 1
             guesses = []
             for seed in range(options.seeds):
                 run = runs[min(seed, len(runs) - 1)]
                 job = Job(options, name, run["seed"])
+                seen = np.load(job.train_path).astype(np.float32)[: copies * len(grades)]
+                head = head_of(seen, np.tile(grades, copies), np.tile(slides, copies), seed)
                 features = np.load(job.path.with_suffix(".npy")).astype(np.float32)
-                guesses.append(heads[seed][head_number].predict(features))
+                guesses.append(head.predict(features))
             row: dict[str, Any] = {"name": name + suffix, "centres": []}
             for c in range(NUM_CENTRES):
                 mine = centre == c
@@ -204,13 +208,6 @@ def judge(options: argparse.Namespace, data: Data, done: list[dict[str, Any]]) -
             row["psnr_sd"] = np.std([np.mean(run["psnr"][1:]) for run in runs]).round(2)
             rows.append(row)
     return rows
-
-
-def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array from its file, made first where there is none."""
-    if not path.exists():
-        np.save(path, make())
-    return np.load(path)
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -259,9 +256,9 @@ def main(words: list[str]) -> None:
     jobs = [Job(options, name, 0) for name in CLASSICAL]
     for seed in range(options.seeds):
         for kind in options.kinds:
-            jobs.append(Job(options, kind, seed))
-            if kind in WITH_TABLE:
-                jobs.append(Job(options, f"{kind}, lut", seed))
+            if kind in BY_GENERATOR:
+                jobs.append(Job(options, kind, seed))
+            jobs.append(Job(options, f"{kind}, lut", seed))
     path = options.out / "done.json"
     done: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     known = {(found["name"], found["seed"]) for found in done}
