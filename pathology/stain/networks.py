@@ -22,6 +22,7 @@ from pathology.stain.style_vector import NUM_STYLE, StyleVector
 # About what laboratories have, and how much they differ: stain matrix, strengths.
 STYLE_MEAN = (0.55, 0.75, 0.38, 0.1, 0.92, 0.3, 2.0, 1.2)
 STYLE_SD = (0.2,) * 6 + (0.6,) * 2
+RESIDUAL = 1.0  # of what neither stain explains, to begin with
 
 
 Role = Literal["", "to home", "from home"]
@@ -58,7 +59,7 @@ class StyleGenerator(nn.Module):
         self.role: Role = role
         if self.role:
             self.register_buffer("home", home_tensor(home))
-            self.residual = nn.Parameter(torch.ones(()))
+            self.residual = nn.Parameter(torch.tensor(RESIDUAL))
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
@@ -274,7 +275,7 @@ class Discriminator(nn.Module):
         features_BCN = self.colors(colors_B3HW).flatten(2)
         deviation = features_BCN.var(dim=2).add(1e-4).sqrt()
         whole = self.verdict(torch.cat([features_BCN.mean(dim=2), deviation], dim=1))
-        return self.patches(colors_B3HW), whole
+        return self.patches(images_B3HW), whole
 
 
 def opponent(images_B3HW: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pathology.stain import losses
 from pathology.stain.cycle_config import StudentConfig
-from pathology.stain.networks import Sharpness, home_tensor, scaled, with_planes
+from pathology.stain.networks import RESIDUAL, Sharpness, home_tensor, scaled, with_planes
 from pathology.stain.rerender import rerendered
 from pathology.stain.style_vector import NUM_STYLE, StyleVector
 
@@ -35,7 +35,7 @@ class StainStudent(nn.Module):
         self.is_told = is_told or home is not None
         if self.is_told:
             self.register_buffer("home", home_tensor(home))
-            self.residual = nn.Parameter(torch.ones(()))
+            self.residual = nn.Parameter(torch.tensor(RESIDUAL))
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
         num_in = 3 + (NUM_STYLE if self.is_told else 0)
         layers: list[nn.Module] = [nn.Conv2d(num_in, config.width, 1), nn.ReLU()]
