@@ -52,7 +52,7 @@ class LossWeights(StageConfig):
     pool_px    edge of the squares over which cycle and identity are compared; 1: every pixel
     """
 
-    cycle: float = Field(default=5.0, ge=0)
+    cycle: float = Field(default=2.0, ge=0)
     identity: float = Field(default=1.0, ge=0)
     structure: float = Field(default=0.0, ge=0)
     pool_px: int = Field(default=4, ge=1, le=32)
