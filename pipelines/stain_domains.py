@@ -41,6 +41,9 @@ class StyledTiles:
     tile_NS: Tensor
     slide_NS: Tensor
 
+    def __len__(self) -> int:
+        return len(self.pool)
+
     @classmethod
     def of_slides(
         cls, slides: Sequence[Pixels], centres: Sequence[str], matrices: Sequence[Matrices]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pathology.core.artifact import publish
-from pathology.stain.cycle_step import CycleStep, is_source_told, told
+from pathology.stain.cycle_step import CycleStep, bare, is_source_told, told
 from pathology.stain.matrix import Pixels
 from pathology.stain.tensors import from_tensor, to_tensor
 from pipelines.stain_domains import StyledTiles
@@ -30,8 +30,9 @@ def draw_panel(path: Path, update: CycleStep, source: StyledTiles, target: Style
     own = source.slide_NS[rows].to(device)
     style = own if is_source_told(update.config) else source.tile_NS[rows].to(device)
     as_target = told(update.averaged, to_tensor(source_tiles).to(device), own)
-    back = update.to_source(as_target, style)
-    as_source = update.to_source(to_tensor(target_tiles).to(device), style)
+    to_source = bare(update.networks["to_source"])  # one process draws: no exchange with others
+    back = told(to_source, as_target, style)
+    as_source = told(to_source, to_tensor(target_tiles).to(device), style)
     home = told(update.averaged, as_source, style)
     columns = [source_tiles, from_tensor(as_target), from_tensor(back), target_tiles,
                from_tensor(as_source), from_tensor(home)]  # fmt: skip

@@ -153,7 +153,7 @@ class CycleStep:
     def _average(self, step: int) -> None:
         """Move the averaged weights towards the present ones; fast at first, then slowly."""
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-        present = _bare(self.networks["to_target"]).state_dict()
+        present = bare(self.networks["to_target"]).state_dict()
         for name, kept in self.averaged.state_dict().items():
             value = present[name].to(kept)
             if kept.is_floating_point():
@@ -164,7 +164,7 @@ class CycleStep:
     def state_dict(self) -> dict[str, Any]:
         """All that another step object needs to go on exactly here."""
         return {
-            "networks": {name: _bare(n).state_dict() for name, n in self.networks.items()},
+            "networks": {name: bare(n).state_dict() for name, n in self.networks.items()},
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "averaged": self.averaged.state_dict(),
             "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
@@ -173,7 +173,7 @@ class CycleStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave."""
         for name, network in self.networks.items():
-            _bare(network).load_state_dict(state["networks"][name])
+            bare(network).load_state_dict(state["networks"][name])
             self.optimizers[name].load_state_dict(state["optimizers"][name])
         self.averaged.load_state_dict(state["averaged"])
         for name, pool in self.pools.items():
@@ -206,7 +206,7 @@ def source_generator(config: CycleConfig, home: StyleVector | None = None) -> St
 
 def told(network: Any, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:
     """What a network makes of images, told their styles if it is one that is told."""
-    made: Tensor = network(images_B3HW, *((style_BS,) if _bare(network).is_told else ()))
+    made: Tensor = network(images_B3HW, *((style_BS,) if bare(network).is_told else ()))
     return made
 
 
@@ -233,7 +233,7 @@ def learning_rate(step: int, config: CycleConfig) -> float:
     return config.learning_rate * min(1.0, max(0.0, (config.steps - step) / rest))
 
 
-def _bare(network: Any) -> nn.Module:
+def bare(network: Any) -> nn.Module:
     """The network inside what Fabric may have wrapped around it."""
     module: nn.Module = getattr(network, "module", network)
     return module

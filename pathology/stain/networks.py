@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pathology.stain.cycle_config import Condition, DiscriminatorConfig, GeneratorConfig, Norm
+from pathology.stain.cycle_config import Condition, DiscriminatorConfig, GeneratorConfig
+from pathology.stain.layers import Film, Sharpness, StyleBlock, conv, norm_of
 from pathology.stain.losses import od_luminance
 from pathology.stain.rerender import rerendered
 from pathology.stain.style_vector import NUM_STYLE, StyleVector
@@ -64,10 +65,10 @@ class StyleGenerator(nn.Module):
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
-        self.stem = _conv(num_in, widths[0], 3)
+        self.stem = conv(num_in, widths[0], 3)
         self.stem_film = Film(widths[0]) if is_film else None
         self.down = nn.ModuleList(
-            nn.Sequential(_conv(low, high, 4, stride=2), _norm(config.norm, high))
+            nn.Sequential(conv(low, high, 4, stride=2), norm_of(config.norm, high))
             for low, high in pairwise(widths)
         )
         self.blocks = nn.ModuleList(
@@ -75,10 +76,10 @@ class StyleGenerator(nn.Module):
             for _ in range(config.num_blocks)
         )
         self.up = nn.ModuleList(
-            nn.Sequential(_conv(high, low, 3), _norm(config.norm, low))
+            nn.Sequential(conv(high, low, 3), norm_of(config.norm, low))
             for low, high in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
-        self.out = _conv(widths[0], 3, 3)
+        self.out = conv(widths[0], 3, 3)
         if config.is_residual:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
@@ -166,81 +167,6 @@ def to_grey(images_B3HW: Tensor) -> Tensor:
     return grey[:, None].expand(-1, 3, -1, -1)
 
 
-class Sharpness(nn.Module):
-    """Blurs or sharpens all colors alike by one number, as scanners differ in sharpness.
-
-    The step [v/2, 1 - v, v/2] along rows and columns, radius_px times over: for v > 0 a Gaussian
-    blur of variance radius_px * v, for v < 0 a sharpening. It starts at v = 0, the identity. With
-    every weight of the kernel free, training found spiked ones whose images were noisier. v moves
-    GAIN times as fast as the other weights, having farther to go than they have.
-    """
-
-    GAIN, MOST = 5.0, 0.5
-
-    def __init__(self, radius_px: int) -> None:
-        super().__init__()
-        self.radius_px = radius_px
-        self.change = nn.Parameter(torch.zeros(()))
-
-    def kernel(self) -> Tensor:
-        """The kernel (2 * radius_px + 1,) of one direction; it sums to 1."""
-        v = (self.GAIN * self.change).clamp(-self.MOST, self.MOST)
-        step = torch.stack([v / 2, 1 - v, v / 2])[None, None]
-        kernel = torch.ones_like(v)[None, None, None]
-        for _ in range(self.radius_px):
-            kernel = functional.conv1d(functional.pad(kernel, (2, 2)), step)
-        return kernel[0, 0]
-
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Images of the same shape."""
-        radius = self.radius_px
-        row = self.kernel().expand(3, 1, 1, -1)
-        padded = functional.pad(images_B3HW, [radius] * 4, mode="reflect")
-        across = functional.conv2d(padded, row, groups=3)
-        sharp: Tensor = functional.conv2d(across, row.transpose(2, 3), groups=3)
-        return sharp
-
-
-class Film(nn.Module):
-    """A scale and shift of each of C channels by a style: Perez et al., AAAI 2018."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(NUM_STYLE, channels), nn.ReLU(), nn.Linear(channels, 2 * channels)
-        )
-
-    def forward(self, features_BCHW: Tensor, style_BS: Tensor | None) -> Tensor:
-        """Features of the same shape."""
-        scale, shift = self.layers(style_BS)[:, :, None, None].chunk(2, dim=1)
-        changed: Tensor = features_BCHW * (1 + scale) + shift
-        return changed
-
-
-class StyleBlock(nn.Module):
-    """A residual block of C channels that starts as the identity, shifted by a style or not.
-
-    Without norm it is SkipInit (De and Smith, NeurIPS 2020): the branch has a gain that starts at
-    zero, and no statistics are needed.
-    """
-
-    def __init__(self, channels: int, kernel: int, norm: Norm, *, is_film: bool) -> None:
-        super().__init__()
-        self.first, self.first_norm = _conv(channels, channels, kernel), _norm(norm, channels)
-        self.second, self.second_norm = _conv(channels, channels, kernel), _norm(norm, channels)
-        self.gain = nn.Parameter(torch.tensor(0.0 if norm == "none" else 1.0))
-        self.film = Film(channels) if is_film else None
-
-    def forward(self, features_BCHW: Tensor, style_BS: Tensor | None = None) -> Tensor:
-        """Features of the same shape."""
-        branch = self.first_norm(self.first(features_BCHW))
-        if self.film is not None:
-            branch = self.film(branch, style_BS)
-        branch = self.second_norm(self.second(functional.relu(branch)))
-        changed: Tensor = features_BCHW + self.gain * branch
-        return changed
-
-
 class Discriminator(nn.Module):
     """Two judges: of overlapping patches of an image, and of its colors as a whole.
 
@@ -252,19 +178,19 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         width = config.width
-        layers: list[nn.Module] = [_conv(3, width, 4, stride=2), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [conv(3, width, 4, stride=2), nn.LeakyReLU(0.2)]
         self.colors = nn.Sequential(
-            _conv(3, width, 4, stride=2), nn.LeakyReLU(0.2), _conv(width, width, 1),
+            conv(3, width, 4, stride=2), nn.LeakyReLU(0.2), conv(width, width, 1),
             nn.LeakyReLU(0.2),
         )  # fmt: skip
         self.verdict = nn.Sequential(
             nn.Linear(2 * width, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, 1)
         )
         for _ in range(config.num_layers - 1):
-            layers += [_conv(width, 2 * width, 4, stride=2), nn.LeakyReLU(0.2)]
+            layers += [conv(width, 2 * width, 4, stride=2), nn.LeakyReLU(0.2)]
             width *= 2
         self.patches = nn.Sequential(
-            *layers, _conv(width, width, 3), nn.LeakyReLU(0.2), _conv(width, 1, 1)
+            *layers, conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1)
         )
         for last in (self.patches[-1], self.verdict[-1]):
             nn.init.zeros_(last.get_parameter("weight"))
@@ -293,19 +219,3 @@ def opponent(images_B3HW: Tensor) -> Tensor:
         ],
         dim=1,
     )
-
-
-def _conv(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    padding = (kernel - stride) // 2 if stride > 1 else kernel // 2
-    layer = nn.Conv2d(
-        num_in, num_out, kernel, stride, padding, padding_mode="reflect" if padding else "zeros"
-    )
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return layer
-
-
-def _norm(kind: Norm, channels: int) -> nn.Module:
-    if kind == "instance":
-        return nn.InstanceNorm2d(channels)
-    return nn.BatchNorm2d(channels) if kind == "running" else nn.Identity()

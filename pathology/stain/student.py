@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pathology.stain import losses
 from pathology.stain.cycle_config import StudentConfig
-from pathology.stain.networks import RESIDUAL, Sharpness, home_tensor, scaled, with_planes
+from pathology.stain.layers import Sharpness
+from pathology.stain.networks import RESIDUAL, home_tensor, scaled, with_planes
 from pathology.stain.rerender import rerendered
 from pathology.stain.style_vector import NUM_STYLE, StyleVector
 

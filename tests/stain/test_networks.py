@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from pathology.stain.cycle_config import DiscriminatorConfig, GeneratorConfig
+from pathology.stain.layers import Sharpness
 from pathology.stain.losses import discriminator_loss, od_luminance
 from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.networks import (
     Discriminator,
-    Sharpness,
     StyleGenerator,
     kernel_of,
     opponent,
