@@ -25,11 +25,12 @@ def rerendered(
     Amounts of stain are found as in Macenko et al., ISBI 2009, and scaled so that the strongest of
     one style become those of the other. Equal styles give the images themselves.
     """
-    source_B33, target_B33 = _basis(source_BS), _basis(target_BS, residual)
-    map_B33 = torch.linalg.solve(source_B33, target_B33)  # of row vectors of optical density
-    density = -((images_B3HW + 1) / 2).clamp(OD_FLOOR, BRIGHTEST).log()
-    mixed = (map_B33[:, :, :, None, None] * density[:, :, None]).sum(dim=1)  # never in half floats
-    made: Tensor = (-mixed).exp().clamp(0, BRIGHTEST) * 2 - 1
+    with torch.autocast(images_B3HW.device.type, enabled=False):  # half floats would show as bands
+        source_B33, target_B33 = _basis(source_BS), _basis(target_BS, residual)
+        map_B33 = torch.linalg.solve(source_B33, target_B33)  # of row vectors of optical density
+        density = -((images_B3HW.float() + 1) / 2).clamp(OD_FLOOR, BRIGHTEST).log()
+        mixed = torch.matmul(map_B33.mT, density.flatten(2)).view(images_B3HW.shape)
+        made: Tensor = (-mixed).exp().clamp(0, BRIGHTEST) * 2 - 1
     return made
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pathology.stain.matrix import Pixels
 
-TILES_AT_ONCE = 16  # from here on torch has a fast way for 1x1 convolutions on one thread
+PIXELS_AT_ONCE = 4 << 16  # four tiles of 256 px; of twice as many, features do not fit the cache
 
 
 def to_tensor(tiles_NHW3: Pixels) -> Tensor:
@@ -41,8 +41,9 @@ def paint(
     """
     height, width = tiles_NHW3.shape[1:3]
     bottom, right = -height % multiple_px, -width % multiple_px
-    for start in range(0, len(tiles_NHW3), TILES_AT_ONCE):
-        images = to_tensor(tiles_NHW3[start : start + TILES_AT_ONCE]).to(device)
+    at_once = max(1, PIXELS_AT_ONCE // max(1, height * width))
+    for start in range(0, len(tiles_NHW3), at_once):
+        images = to_tensor(tiles_NHW3[start : start + at_once]).to(device)
         if bottom or right:
             images = functional.pad(images, [0, right, 0, bottom], mode="replicate")
         told = () if style_S is None else (style_S.to(device).expand(len(images), -1),)
