@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from stain_scanners import spread
 
 from pathology.training.loop import read_metrics
 
@@ -39,8 +40,7 @@ def table(runs: dict[str, list[dict[str, np.ndarray]]]) -> str:
         cells = []
         for term in TERMS:
             last = [curve[term][-max(1, len(curve[term]) // 5) :].mean() for curve in curves]
-            spread = f" ± {np.std(last, ddof=1):.4f}" if len(last) > 1 else ""
-            cells.append(f"{np.mean(last):.4f}{spread}")
+            cells.append(spread(last, 4))
         lines.append(f"| {kind} | {len(curves)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.errors import ArtifactError, PathologyError, SlideError
+from pathology.core.errors import ArtifactError, PathologyError, SlideError, reason_of
 from pathology.core.geometry import TileSpec
 from pathology.core.manifest import SlideRecord
 from pathology.slides.jpeg import DamagedJpeg
@@ -204,12 +204,6 @@ def _require_fit(slide_id: str, size_px: int, mpp: float | None, sampling: Sampl
 
 
 def _without_tiles(slide_id: str, centre: str, fault: Exception) -> SlideTiles:
-    if isinstance(fault, SlideError):
-        problem = fault.reason
-    elif isinstance(fault, PathologyError):
-        problem = str(fault)
-    elif isinstance(fault, OSError):
-        problem = f"{fault.strerror or fault}"
-    else:
-        problem = f"damaged ({fault})"
+    is_known = isinstance(fault, PathologyError | OSError)
+    problem = reason_of(fault) if is_known else f"damaged ({fault})"
     return SlideTiles(slide_id, centre, None, np.zeros((0, 1, 1, 3), np.uint8), problem=problem)

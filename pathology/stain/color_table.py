@@ -24,7 +24,7 @@ EVEN = np.arange(0, 256, 2, dtype=np.uint8)
 def build_table(render: Callable[[Pixels], tuple[Pixels, Flags]]) -> Table:
     """The table of a function of even colors (H, W, 3) that gives new ones and flags (H, W)."""
     num = len(EVEN)
-    table = np.zeros((num, 256, 256), "<u4")  # three quarters are never touched, nor in memory
+    table = np.zeros((num, 256, 256), "<u4")  # a quarter is used, half in memory
     green, blue = np.meshgrid(EVEN, EVEN, indexing="ij")
     for plane, red in zip(table, EVEN, strict=True):
         colors, is_flagged = render(np.dstack([np.full_like(green, red), green, blue]))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pathology.stain.losses import OD_FLOOR
+from pathology.stain.losses import intensity
 from pathology.stain.networks import to_grey
 
 STRENGTH, LIGHT = (0.7, 1.4), (0.92, 1.05)  # factors of optical density, and of intensity
@@ -26,11 +26,5 @@ def jittered_grey(images_B3HW: Tensor, random: np.random.Generator) -> Tensor:
     strength = torch.as_tensor(random.uniform(*STRENGTH, num), dtype=torch.float32)
     light = torch.as_tensor(random.uniform(*LIGHT, num), dtype=torch.float32)
     shape = (-1, 1, 1, 1)
-    intensity = _intensity(to_grey(images_B3HW))
-    changed = intensity ** strength.to(images_B3HW.device).view(shape)
+    changed = intensity(to_grey(images_B3HW)) ** strength.to(images_B3HW.device).view(shape)
     return (changed * light.to(images_B3HW.device).view(shape)).clamp(0, 1) * 2 - 1
-
-
-def _intensity(images_B3HW: Tensor) -> Tensor:
-    """Relative intensity, from just above 0 to 1."""
-    return ((images_B3HW + 1) / 2).clamp(OD_FLOOR, 1.0)

@@ -42,10 +42,14 @@ def l1_loss(images_B3HW: Tensor, others_B3HW: Tensor, pool_px: int = 1) -> Tenso
     return apart.abs().mean()
 
 
+def intensity(images_B3HW: Tensor) -> Tensor:
+    """Relative intensity, from just above 0 to 1, of images from -1 to 1."""
+    return ((images_B3HW + 1) / 2).clamp(OD_FLOOR, 1.0)
+
+
 def od_luminance(images_B3HW: Tensor) -> Tensor:
     """Mean optical density (B, H, W) of images from -1 (black) to 1 (empty glass)."""
-    intensity = ((images_B3HW + 1) / 2).clamp(OD_FLOOR, 1.0)
-    return -intensity.log().mean(dim=1)
+    return -intensity(images_B3HW).log().mean(dim=1)
 
 
 def structure_loss(images_B3HW: Tensor, others_B3HW: Tensor) -> Tensor:

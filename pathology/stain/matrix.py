@@ -156,7 +156,9 @@ def with_residual(matrix: Array) -> Array:
     return xp.concat([matrix, third[..., None, :]], axis=-2)
 
 
-def rerender_matrix(source: Array, target: Array, gain: Array, residual: float = 1.0) -> Array:
+def rerender_matrix(
+    source: Array, target: Array, gain: Array, residual: Array | float = 1.0
+) -> Array:
     """The (..., 3, 3) map of optical density, od_target = od_source @ map, between two styles.
 
     gain      (..., 2) factor on each stain's concentration

@@ -23,7 +23,6 @@ from pathology.stain.style_vector import NUM_STYLE, StyleVector
 # About what laboratories have, and how much they differ: stain matrix, strengths.
 STYLE_MEAN = (0.55, 0.75, 0.38, 0.1, 0.92, 0.3, 2.0, 1.2)
 STYLE_SD = (0.2,) * 6 + (0.6,) * 2
-RESIDUAL = 1.0  # of what neither stain explains, to begin with
 
 
 Role = Literal["", "to home", "from home"]
@@ -60,7 +59,7 @@ class StyleGenerator(nn.Module):
         self.role: Role = role
         if self.role:
             self.register_buffer("home", home_tensor(home))
-            self.residual = nn.Parameter(torch.tensor(RESIDUAL))
+            self.residual = nn.Parameter(torch.ones(()))
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"

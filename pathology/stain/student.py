@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pathology.stain import losses
 from pathology.stain.cycle_config import StudentConfig
 from pathology.stain.layers import Sharpness
-from pathology.stain.networks import RESIDUAL, home_tensor, scaled, with_planes
+from pathology.stain.networks import home_tensor, scaled, with_planes
 from pathology.stain.rerender import rerendered
 from pathology.stain.style_vector import NUM_STYLE, StyleVector
 
@@ -29,6 +29,8 @@ class StainStudent(nn.Module):
           of colour comes on top of the re-rendering by stains
     """
 
+    home: Tensor
+
     def __init__(
         self, config: StudentConfig, home: StyleVector | None = None, *, is_told: bool = False
     ) -> None:
@@ -36,7 +38,7 @@ class StainStudent(nn.Module):
         self.is_told = is_told or home is not None
         if self.is_told:
             self.register_buffer("home", home_tensor(home))
-            self.residual = nn.Parameter(torch.tensor(RESIDUAL))
+            self.residual = nn.Parameter(torch.ones(()))
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
         num_in = 3 + (NUM_STYLE if self.is_told else 0)
         layers: list[nn.Module] = [nn.Conv2d(num_in, config.width, 1), nn.ReLU()]
@@ -46,8 +48,6 @@ class StainStudent(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.color = nn.Sequential(*layers, last)
-
-    home: Tensor
 
     def forward(self, images_B3HW: Tensor, style_BS: Tensor | None = None) -> Tensor:
         """Images of the same shape in the teacher's style."""

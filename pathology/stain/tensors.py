@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from pathology.stain.matrix import Pixels
 
-PIXELS_AT_ONCE = 4 << 16  # four tiles of 256 px; of twice as many, features do not fit the cache
+CPU_PIXELS = 4 << 16  # four tiles of 256 px; of twice as many, features do not fit the cache
+PIXELS = 16 << 16  # on other devices
 
 
 def to_tensor(tiles_NHW3: Pixels) -> Tensor:
@@ -41,7 +42,8 @@ def paint(
     """
     height, width = tiles_NHW3.shape[1:3]
     bottom, right = -height % multiple_px, -width % multiple_px
-    at_once = max(1, PIXELS_AT_ONCE // max(1, height * width))
+    pixels = CPU_PIXELS if device == "cpu" else PIXELS
+    at_once = max(1, pixels // max(1, height * width))
     for start in range(0, len(tiles_NHW3), at_once):
         images = to_tensor(tiles_NHW3[start : start + at_once]).to(device)
         if bottom or right:

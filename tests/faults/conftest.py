@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from pathology.tiling.store import TileStore, open_tiles
 
@@ -201,3 +202,12 @@ def same_tiles(a: TileStore, b: TileStore) -> bool:
         and bool(np.array_equal(a.l0_xy, b.l0_xy))
         and all(a.encoded(row) == b.encoded(row) for row in range(len(a)))
     )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Two workers, each a process with one thread."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,15 +19,6 @@ from pathology.core.supervise import Task
 from pathology.tiling.store import TileStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # distributed's own, as it shuts down
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two workers, each a process with one thread."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        yield cluster
 
 
 def test_a_cluster_makes_the_same_stores(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ from tests.stain.synthetic import he_tiles
 from tests.stain.test_normalize_store import make_store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # distributed's own, as it shuts down
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two workers, each a process with one thread."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        yield cluster
 
 
 def apply(source: Path, out: Path, *words: str) -> None:
