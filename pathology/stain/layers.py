@@ -41,10 +41,11 @@ class Sharpness(nn.Module):
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Images of the same shape."""
         radius = self.radius_px
-        row = self.kernel().expand(3, 1, 1, -1)
-        padded = functional.pad(images_B3HW, [radius] * 4, mode="reflect")
-        across = functional.conv2d(padded, row, groups=3)
-        sharp: Tensor = functional.conv2d(across, row.transpose(2, 3), groups=3)
+        with torch.autocast(images_B3HW.device.type, enabled=False):  # colors keep their digits
+            row = self.kernel().expand(3, 1, 1, -1)
+            padded = functional.pad(images_B3HW.float(), [radius] * 4, mode="reflect")
+            across = functional.conv2d(padded, row, groups=3)
+            sharp: Tensor = functional.conv2d(across, row.transpose(2, 3), groups=3)
         return sharp
 
 

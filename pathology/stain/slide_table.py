@@ -17,9 +17,9 @@ from pathology.stain.sharp_table import Grid, apply_kernel
 from pathology.stain.student import StainStudent
 from pathology.stain.tensors import paint
 
-PRIOR_PIXELS = 20.0  # the student's word counts as much as that of so many pixels
+PRIOR_PIXELS = 10.0  # the student's word counts as much as that of so many pixels
 ROUNDS = 4
-CROP_PX = 32  # of each sample tile, that the teacher is asked about; pixels near an edge are not
+CROP_PX = 24  # of each sample tile, that the teacher is asked about; pixels near an edge are not
 
 
 def student_grid(student: StainStudent, points: int, style_S: Tensor | None = None) -> Grid:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 
 from pathology.core.errors import ConfigError
 
 Precision = Literal["32", "bf16"]
-PLUGINS = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+class Bf16(MixedPrecision):
+    """bf16 inside of networks alone: what they are given keeps its digits.
+
+    Fabric would round inputs to bf16, too, of which 8 bits are left: too few for colors.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__("bf16-mixed", device)
+
+    def convert_input(self, data: Any) -> Any:
+        """The data as they are."""
+        return data
 
 
 def make_fabric(device: str = "auto", precision: Precision = "32", num_devices: int = 1) -> Fabric:
@@ -17,11 +32,12 @@ def make_fabric(device: str = "auto", precision: Precision = "32", num_devices: 
 
     Raises ConfigError for a device that this machine does not have.
     """
+    has_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     try:
         return Fabric(
             accelerator="gpu" if device == "cuda" else device,
             devices=num_devices,
-            precision=PLUGINS[precision],  # type: ignore[arg-type]
+            plugins=Bf16("cuda" if has_cuda else "cpu") if precision == "bf16" else None,
             strategy="ddp" if num_devices > 1 else "auto",
         )
     except (RuntimeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """`pathology stain train` as users run it: real processes, real files, killed and gone on with."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from pathology.core.errors import ConfigError, PathologyError
 from pathology.stain.config import StainConfig
@@ -169,6 +171,42 @@ def test_any_setting_trains_and_its_model_renders(
         assert found.card.config == model.card.config
         tiles = he_tiles(2, 64)
         assert found.for_slide(tiles, StainConfig()).render(tiles).tiles.shape == tiles.shape
+
+
+def test_bf16_trains_the_same_model_but_for_rounding(
+    pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, target = pictures
+    curves = []
+    for precision in ("32", "bf16"):
+        out = tmp_path / f"{precision}.pt"
+        options = TrainOptions(device="cpu", precision=precision, panel_every=20)
+        model = train_model([source], target, out, tiny(40), options)
+        assert all(value.dtype == torch.float32 for value in model.teacher.state_dict().values())
+        curves.append(read_metrics(tmp_path / f"{precision}.run" / "metrics.jsonl"))
+    for whole, half in zip(*curves, strict=True):
+        for name, value in whole.items():
+            assert half[name] == pytest.approx(value, rel=0.2, abs=0.02), name
+    assert curves[0] != curves[1]
+
+
+def test_tensorboard_is_written_or_asked_for(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    source, target = pictures
+    options = TrainOptions(device="cpu", panel_every=20, tensorboard=True)
+    out = tmp_path / "style.pt"
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(PathologyError, match="pip install tensorboard"):
+            train_model([source], target, out, tiny(20), options)
+        return
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_model([source], target, out, tiny(20), options)
+    events = EventAccumulator(str(tmp_path / "style.run" / "tensorboard"))
+    events.Reload()
+    seen = events.Scalars("cycle_source")
+    assert [event.step for event in seen] == list(range(20))
+    (row,) = read_metrics(tmp_path / "style.run" / "metrics.jsonl")
+    assert np.mean([event.value for event in seen]) == pytest.approx(row["cycle_source"], abs=1e-5)
 
 
 def test_what_cannot_be_trained_on_is_named(pictures: tuple[Path, Path], tmp_path: Path) -> None:
