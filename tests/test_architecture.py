@@ -29,7 +29,7 @@ DOORS = {  # third-party package -> the files that may import it
     "dask": {"pathology/core/batch.py"},
     "distributed": {"pathology/core/batch.py"},
     "h5py": {"pathology/interop/h5_coords.py"},
-    "timm": {"pathology/models/tile_classifier.py"},
+    "timm": {"pathology/models/encoder.py"},
     "lightning_fabric": {"pathology/training/fabric.py"},
     "typer": {
         f"pipelines/{name}.py"

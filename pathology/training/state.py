@@ -38,3 +38,25 @@ def load_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ArtifactError(f"{path}: holds {type(state).__name__} where weights should be")
     return state
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Weights by name from a .safetensors file or one of torch, which may nest them.
+
+    Raises ArtifactError where it is damaged or holds none.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(f"{path}: cannot be read ({error})") from error
+    state = load_state(path)
+    for name in ("state_dict", "model"):
+        if isinstance(state.get(name), dict):
+            state = state[name]
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ArtifactError(f"{path}: holds no weights by name")
+    return dict(state)

