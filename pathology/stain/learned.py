@@ -13,6 +13,7 @@ from torch import Tensor
 from pathology.core.artifact import fingerprint
 from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError
+from pathology.core.state import load_state, save_state
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
@@ -27,7 +28,6 @@ from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent
 from pathology.stain.style_vector import TOLD, style_vector
 from pathology.stain.tissue import white_levels
-from pathology.training.state import load_state, save_state
 
 KIND, SCHEMA = "pathology stain model", 2
 TABLE_TILES = 64  # of a slide's sample, looked at for its table of colors

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pathology.core.artifact import publish
-from pathology.training.state import load_state, save_state
+from pathology.core.state import load_state, save_state
 
 Batch = TypeVar("Batch", contravariant=True)
 Values = dict[str, float]

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.state import load_tensors
 from pathology.models.encoder import OFFLINE, Encoder, make_encoder
 from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS
-from pathology.training.state import load_tensors
 
 torch.manual_seed(0)
 

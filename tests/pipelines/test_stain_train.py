@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from pathology.core.errors import ConfigError, PathologyError
+from pathology.core.state import load_state
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.learned import LearnedModel
@@ -24,7 +25,6 @@ from pathology.stain.saved_style import StainError
 from pathology.tiling.store import open_tiles
 from pathology.training.fabric import make_fabric
 from pathology.training.loop import read_metrics
-from pathology.training.state import load_state
 from pipelines.stain_domains import read_domains
 from pipelines.stain_inputs import sample_slides
 from pipelines.stain_styles import COLUMN, list_styles, styles_of, write_styles

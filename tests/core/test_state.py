@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pathology.core.errors import ArtifactError
+from pathology.core.state import load_state, save_state
 from pathology.training.curves import draw_curves
-from pathology.training.state import load_state, save_state
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
