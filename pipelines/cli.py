@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_data import data, export
+from pipelines.cli_learn import features
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_stain_learn import stain
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 app.add_typer(stain, name="stain")
 app.command()(export)
+app.command()(features)
 app.add_typer(data, name="data")
 
 

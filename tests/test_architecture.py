@@ -28,12 +28,12 @@ DOORS = {  # third-party package -> the files that may import it
     "zarr": {"pathology/tiling/jpeg_codec.py"},
     "dask": {"pathology/core/batch.py"},
     "distributed": {"pathology/core/batch.py"},
-    "h5py": {"pathology/interop/h5_coords.py"},
+    "h5py": {"pathology/interop/h5_coords.py", "pathology/interop/h5_features.py"},
     "timm": {"pathology/models/encoder.py"},
     "lightning_fabric": {"pathology/training/fabric.py"},
     "typer": {
         f"pipelines/{name}.py"
-        for name in ("cli", "cli_data", "cli_options", "cli_stain", "cli_stain_learn")
+        for name in ("cli", "cli_data", "cli_learn", "cli_options", "cli_stain", "cli_stain_learn")
     },
 }
 RANK = {name: depth for depth, row in enumerate(LAYERS) for name in row}

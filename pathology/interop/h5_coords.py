@@ -64,8 +64,8 @@ def read_raw(path: Path) -> RawCoords:
             return RawCoords(
                 path=path,
                 coords=np.asarray(dataset[...]),
-                attributes=_plain(dataset.attrs),
-                file_attributes=_plain(file.attrs),
+                attributes=plain_attributes(dataset.attrs),
+                file_attributes=plain_attributes(file.attrs),
                 names=tuple(file),
             )
     except FileNotFoundError as error:
@@ -76,7 +76,8 @@ def read_raw(path: Path) -> RawCoords:
         ) from error
 
 
-def _plain(attributes: h5py.AttributeManager) -> dict[str, Any]:
+def plain_attributes(attributes: h5py.AttributeManager) -> dict[str, Any]:
+    """Attributes as plain Python values."""
     return {str(name): _plain_value(value) for name, value in attributes.items()}
 
 

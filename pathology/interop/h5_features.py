@@ -1,0 +1,121 @@
+"""Features of a slide's tiles in HDF5, as TRIDENT and CLAM write and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.artifact import publish
+from pathology.core.errors import ArtifactError
+from pathology.interop.h5_coords import COORDS, DAMAGES, Attribute, plain_attributes
+
+FEATURES, STAMP_FEATURES = "features", "feats"
+CHUNK_BYTES = 1 << 20  # one row a chunk, as others write, is slow to read
+
+
+@dataclass(frozen=True)
+class SlideFeatures:
+    """Features (N, F) of a slide's tiles, and where the tiles lie.
+
+    l0_xy       (N, 2) level-0 corners, or None where the file does not say
+    encoder     name of what made them, or "" where the file does not say
+    attributes  of the features, the corners and the file, in this order of preference
+    """
+
+    path: Path
+    features_NF: NDArray[np.float32]
+    l0_xy: NDArray[np.int64] | None
+    encoder: str
+    attributes: Mapping[str, Any]
+
+    @property
+    def slide_id(self) -> str:
+        """Name of the file, without its suffix."""
+        return self.path.name.removesuffix(".h5")
+
+
+def write_features(
+    path: Path,
+    features_NF: NDArray[np.float32],
+    l0_xy: NDArray[np.int64],
+    on_features: Mapping[str, Attribute],
+    on_coords: Mapping[str, Attribute],
+) -> Path:
+    """Write features and corners with the attributes on each, whole or not at all."""
+    table = np.asarray(features_NF, np.float32)
+    rows = max(1, min(len(table), CHUNK_BYTES // max(1, 4 * table.shape[1])))
+    with publish(path) as scratch, h5py.File(scratch, "w") as file:
+        found = file.create_dataset(
+            FEATURES, data=table, maxshape=(None, table.shape[1]), chunks=(rows, table.shape[1])
+        )
+        corners = file.create_dataset(COORDS, data=np.asarray(l0_xy, np.int64).reshape(-1, 2))
+        for dataset, attributes in ((found, on_features), (corners, on_coords)):
+            for name, value in attributes.items():
+                dataset.attrs[name] = value
+    return path
+
+
+def read_features(path: Path) -> SlideFeatures:
+    """Features of a file of ours, of TRIDENT, CLAM or STAMP.
+
+    Raises ArtifactError where it is missing, cut short, or holds no features of tiles.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(path, file)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    except DAMAGES as error:
+        said = " ".join(str(error).split())
+        raise ArtifactError(f"{path}: not a readable file of features ({said})") from error
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """What a file of features says of itself, without reading them; empty where it cannot."""
+    try:
+        with h5py.File(path, "r") as file:
+            return _attributes(file, file[FEATURES])
+    except DAMAGES:
+        return {}
+
+
+def _read(path: Path, file: h5py.File) -> SlideFeatures:
+    dataset = file.get(FEATURES, file.get(STAMP_FEATURES))
+    if not isinstance(dataset, h5py.Dataset):
+        held = ", ".join(file) or "nothing"
+        raise ArtifactError(f"{path}: holds no data set 'features' ({held})")
+    features = np.asarray(dataset[...], np.float32)
+    if features.ndim == 3 and len(features) == 1:  # a batch of one, as some tools keep it
+        features = features[0]
+    if features.ndim != 2:
+        raise ArtifactError(f"{path}: features of shape {features.shape}; expected one row a tile")
+    attributes = _attributes(file, dataset)
+    l0_xy = _corners(file, attributes)
+    if l0_xy is not None and len(l0_xy) != len(features):
+        raise ArtifactError(f"{path}: {len(features)} features but {len(l0_xy)} corners")
+    encoder = str(attributes.get("encoder") or attributes.get("extractor") or "")
+    return SlideFeatures(path, features, l0_xy, encoder, attributes)
+
+
+def _corners(file: h5py.File, attributes: Mapping[str, Any]) -> NDArray[np.int64] | None:
+    """Corners in level-0 pixels; STAMP's are in microns and cannot be placed without an mpp."""
+    dataset = file.get(COORDS)
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim < 2:
+        return None
+    corners = np.asarray(dataset[...]).reshape(-1, dataset.shape[-1])[:, :2]
+    if attributes.get("unit") == "um":
+        return None
+    return np.asarray(np.rint(corners), np.int64)
+
+
+def _attributes(file: h5py.File, dataset: Any) -> dict[str, Any]:
+    said = plain_attributes(file.attrs)
+    if isinstance(file.get(COORDS), h5py.Dataset):
+        said |= plain_attributes(file[COORDS].attrs)
+    return said | plain_attributes(dataset.attrs)

@@ -1,0 +1,61 @@
+"""Tiles through an encoder, in blocks that suit the device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pathology.models.encoder import Encoder
+from pathology.slides.reader import Pixels
+
+CPU_BLOCK = 16  # tiles at once: features of more do not fit the cache
+
+
+def prepare(encoder: Encoder, device: str) -> Encoder:
+    """The encoder ready for use: on its device, without gradients, channels last in memory."""
+    ready: Encoder = encoder.eval().requires_grad_(False).to(device)
+    return ready.to(memory_format=torch.channels_last)
+
+
+def to_images(tiles_NHW3: Pixels, device: str = "cpu", size_px: int | None = None) -> Tensor:
+    """8-bit tiles as floats (N, 3, H, W) from 0 to 1, averaged down to size_px where it is given.
+
+    Bytes go to the device, which makes floats of them.
+    """
+    block = torch.from_numpy(np.ascontiguousarray(tiles_NHW3)).to(device, non_blocking=True)
+    images = block.permute(0, 3, 1, 2).float().div_(255)
+    if size_px is not None and images.shape[2] != size_px:
+        mode = "area" if images.shape[2] % size_px == 0 else "bilinear"
+        antialias = {"antialias": True} if mode == "bilinear" else {}
+        images = functional.interpolate(images, (size_px, size_px), mode=mode, **antialias)
+    return images
+
+
+@torch.inference_mode()
+def encode(
+    encoder: Encoder,
+    tiles_NHW3: Pixels,
+    *,
+    device: str = "cpu",
+    size_px: int | None = None,
+    is_bf16: bool = False,
+    block: int | None = None,
+) -> NDArray[np.float32]:
+    """Features (N, F) of 8-bit tiles by an encoder that was prepared.
+
+    size_px  edge that tiles are scaled to first; None: as they are
+    is_bf16  compute in bf16
+    block    tiles at once
+    """
+    block = block or (CPU_BLOCK if device == "cpu" else 256)
+    found = []
+    for start in range(0, len(tiles_NHW3), block):
+        images = to_images(tiles_NHW3[start : start + block], device, size_px)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=is_bf16):
+            found.append(encoder(images).float().cpu().numpy())
+    if not found:
+        return np.zeros((0, encoder.num_features), np.float32)
+    return np.concatenate(found)

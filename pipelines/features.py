@@ -1,0 +1,249 @@
+"""Features of every tile of a run: one file a slide, in TRIDENT's and CLAM's dialect."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pathology import __version__
+from pathology.core.artifact import fingerprint, sweep_scratch
+from pathology.core.config import StageConfig
+from pathology.core.errors import PathologyError, reason_of
+from pathology.core.run_record import environment, now, write_run_record
+from pathology.interop.export_coords import our_attributes, trident_attributes
+from pathology.interop.h5_features import read_attributes, write_features
+from pathology.interop.tile_facts import TileFacts, facts_of_store
+from pathology.models.encode import encode, prepare
+from pathology.models.encoder import OFFLINE, Encoder, make_encoder
+from pathology.slides.jpeg import DamagedJpeg
+from pathology.slides.reader import Pixels
+from pathology.stain.contract import stain_of
+from pathology.tiling.store import TileStore, open_tiles
+from pipelines.feature_table import TABLE, FeatureOutcome, without_stores, write_table
+from pipelines.stain_kinds import stores_of
+
+SCHEMA = 1
+FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)  # of a store, or a disk
+READ_TILES = 64  # a block that one thread decodes
+AHEAD = 4  # blocks that wait for the encoder
+
+
+class FeatureConfig(StageConfig):
+    """Settings of `pathology features`.
+
+    encoder    a name of timm's or TRIDENT's
+    size_px    edge that tiles are scaled to first; None: as they are stored
+    precision  32 or bf16
+    """
+
+    encoder: str = OFFLINE
+    size_px: int | None = Field(default=None, ge=32, le=2048)
+    precision: Literal["32", "bf16"] = "32"
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How features are made; nothing here changes them.
+
+    weights  a file of the encoder's
+    block    tiles at once; None: what suits the device
+    """
+
+    device: str = "cpu"
+    weights: Path | None = None
+    block: int | None = None
+    threads: int = 2
+
+
+@dataclass
+class Slide:
+    """A store on its way through the encoder."""
+
+    path: Path
+    store: TileStore | None = None
+    facts: TileFacts | None = None
+    blocks: list[NDArray[np.float32]] = field(default_factory=list)
+    problem: str = ""
+
+
+def extract_features(
+    run: Path,
+    out: Path,
+    config: FeatureConfig,
+    options: FeatureOptions,
+    *,
+    on_tiles: Callable[[int], None] = lambda num: None,
+    on_slide: Callable[[FeatureOutcome], None] = lambda outcome: None,
+) -> list[FeatureOutcome]:
+    """Write OUT/<slide_id>.h5 for every tile store of a run, and OUT/features.csv on all slides.
+
+    Slides that were done before by the same encoder, settings and tiles are kept. A slide that
+    cannot be read costs itself. Raises ConfigError for an encoder that cannot be had and
+    ArtifactError where the run holds no stores.
+    """
+    started, paths = now(), stores_of(run)
+    encoder = prepare(make_encoder(config.encoder, weights=options.weights), options.device)
+    weights = weights_digest(encoder)
+    out.mkdir(parents=True, exist_ok=True)
+    sweep_scratch(out)
+    found = {row.slide_id: row for row in without_stores(run, paths)}
+    encoding = Encoding(encoder, config, options, out, weights)
+    for outcome in encoding.run(paths, on_tiles):
+        found[outcome.slide_id] = outcome
+        on_slide(outcome)
+        write_table(out / TABLE, list(found.values()))
+    write_table(out / TABLE, list(found.values()))
+    facts = {
+        "stage": "features",
+        "encoder": config.encoder,
+        "weights": weights,
+        "num_features": encoder.num_features,
+        "device": options.device,
+        "config": config.model_dump(mode="json"),
+        "read_seconds": round(encoding.read_seconds, 3),
+        "encode_seconds": round(encoding.encode_seconds, 3),
+    }
+    write_run_record(out / "run.json", started, facts, environment())
+    return list(found.values())
+
+
+class Encoding:
+    """Blocks of tiles, decoded ahead across the borders of slides, through one encoder.
+
+    read_seconds    that the encoder waited for tiles
+    encode_seconds  that it worked
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: FeatureConfig,
+        options: FeatureOptions,
+        out: Path,
+        weights: str,
+    ) -> None:
+        self.encoder, self.config, self.options = encoder, config, options
+        self.out, self.weights = out, weights
+        self.read_seconds = self.encode_seconds = 0.0
+
+    def run(
+        self, paths: Sequence[Path], on_tiles: Callable[[int], None]
+    ) -> Iterator[FeatureOutcome]:
+        """The outcome of every store, in order."""
+        start, slides = time.perf_counter(), (self._open(path) for path in paths)
+        with ThreadPoolExecutor(self.options.threads) as pool:
+            for slide, is_last, block in _ahead(pool, slides):
+                if block is not None and not slide.problem:
+                    self._encode(slide, block)
+                    on_tiles(len(slide.blocks[-1]) if slide.blocks else 0)
+                if is_last:
+                    seconds = time.perf_counter() - start
+                    start = time.perf_counter()
+                    yield self._finish(slide, seconds)
+
+    def _open(self, path: Path) -> Slide:
+        try:
+            store = open_tiles(path)
+            return Slide(path, store, facts_of_store(store), problem=self._kept(store))
+        except FAULTS as fault:
+            return Slide(path, problem=f"failed: {reason_of(fault)}")
+
+    def _kept(self, store: TileStore) -> str:
+        """Says so where the same features are there already, or there is nothing to encode."""
+        if not len(store):
+            return "empty: its store holds no tiles"
+        name = str(store.attributes["slide_id"])
+        said = read_attributes(self.out / f"{name}.h5")
+        return "kept: " if said.get("features_fingerprint") == self._name(store) else ""
+
+    def _name(self, store: TileStore) -> str:
+        inputs = {"tiles": str(store.attributes["fingerprint"]), "weights": self.weights}
+        return fingerprint("features", SCHEMA, self.config, inputs)
+
+    def _encode(self, slide: Slide, block: Future[Pixels]) -> None:
+        start = time.perf_counter()
+        try:
+            tiles = block.result()
+        except FAULTS as fault:
+            slide.problem = f"failed: {reason_of(fault)}"
+            return
+        ready = time.perf_counter()
+        features = encode(
+            self.encoder, tiles, device=self.options.device, size_px=self.config.size_px,
+            is_bf16=self.config.precision == "bf16", block=self.options.block,
+        )  # fmt: skip
+        self.read_seconds += ready - start
+        self.encode_seconds += time.perf_counter() - ready
+        if not np.isfinite(features).all():
+            slide.problem = "failed: the encoder gave features that are no numbers"
+            return
+        slide.blocks.append(features)
+
+    def _finish(self, slide: Slide, seconds: float) -> FeatureOutcome:
+        slide_id = slide.facts.slide_id if slide.facts else slide.path.name.removesuffix(".zarr")
+        num_tiles = len(slide.store) if slide.store is not None else 0
+        if slide.problem or slide.store is None or slide.facts is None:
+            status, _, reason = slide.problem.partition(": ")
+            return FeatureOutcome(slide_id, status, num_tiles, 0.0, reason)
+        on_features: dict[str, Any] = {
+            "encoder": self.config.encoder,
+            "name": slide_id,
+            "savetodir": str(self.out),
+            "features_fingerprint": self._name(slide.store),
+            "weights": self.weights,
+            "stain": stain_of(slide.store.attributes),
+            "code_version": __version__,
+        }
+        on_coords = {
+            **trident_attributes(slide.facts, str(self.out)), **our_attributes(slide.facts)
+        }  # fmt: skip
+        path = self.out / f"{slide_id}.h5"
+        try:
+            write_features(
+                path, np.concatenate(slide.blocks), slide.facts.l0_xy, on_features, on_coords
+            )
+        except OSError as fault:
+            return FeatureOutcome(slide_id, "failed", num_tiles, 0.0, reason_of(fault))
+        return FeatureOutcome(slide_id, "done", num_tiles, round(seconds, 3))
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """Twelve hex digits of an encoder's weights and of the colors that it expects."""
+    digest = hashlib.sha256(repr((encoder.colors, encoder.size_px, encoder.pooling)).encode())
+    for name, value in encoder.network.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, slides: Iterator[Slide]
+) -> Iterator[tuple[Slide, bool, Future[Pixels] | None]]:
+    """Every block of every slide, AHEAD of them being read, and whether it is a slide's last."""
+    blocks = _blocks(pool, slides)
+    waiting = list(islice(blocks, AHEAD))
+    while waiting:
+        yield waiting.pop(0)
+        waiting += islice(blocks, 1)
+
+
+def _blocks(
+    pool: ThreadPoolExecutor, slides: Iterator[Slide]
+) -> Iterator[tuple[Slide, bool, Future[Pixels] | None]]:
+    for slide in slides:
+        if slide.problem or slide.store is None:
+            yield slide, True, None
+            continue
+        num = len(slide.store)
+        for start in range(0, num, READ_TILES):
+            rows = slice(start, min(start + READ_TILES, num))
+            yield slide, rows.stop == num, pool.submit(slide.store.read, rows)

@@ -1,0 +1,165 @@
+"""`pathology features` as users run it: real slides, a real network, killed and gone on with."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import timm
+import torch
+
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.interop.coordinates import read_coordinates
+from pathology.interop.h5_features import read_features
+from pathology.models.encoder import make_encoder
+from pathology.tiling.store import open_tiles
+from pipelines.feature_table import read_table
+from pipelines.features import FeatureConfig, FeatureOptions, extract_features
+from tests.conftest import tissue_pixels, write_pyramid
+
+SLIDES = ("a", "b", "c")
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "pipelines", *map(str, words)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiling run of three slides, and a fourth that holds glass alone."""
+    folder = tmp_path_factory.mktemp("features")
+    slides = folder / "slides"
+    slides.mkdir()
+    for number, name in enumerate(SLIDES):
+        write_pyramid(slides / f"{name}.tif", tissue_pixels(1200, 900, seed=number), mpp=0.5)
+    write_pyramid(slides / "glass.tif", np.full((600, 800, 3), 243, np.uint8), mpp=0.5)
+    words = command("tile", slides, "--out", folder / "run", "--set", "tile.size_px=128")
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet10t.pt"
+    torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), path)
+    return path
+
+
+def extract(run: Path, out: Path, weights: Path, **settings: object) -> list[object]:
+    config = FeatureConfig.model_validate({"encoder": "resnet10t", **settings})
+    return list(extract_features(run, out, config, FeatureOptions(weights=weights)))
+
+
+def test_as_a_command(run: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    words = command("features", run, "--encoder", "resnet10t", "--weights", weights, "--out", out)
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Next: pathology train weak" in done.stdout
+    rows = {row.slide_id: row for row in read_table(out / "features.csv")}
+    assert {name: rows[name].status for name in SLIDES} == dict.fromkeys(SLIDES, "done")
+    assert rows["glass"].status == "empty"  # and is not forgotten
+    assert rows["glass"].reason
+    record = json.loads((out / "run.json").read_text())
+    assert (record["encoder"], record["num_features"]) == ("resnet10t", 512)
+    again = subprocess.run(words, capture_output=True, text=True)
+    assert [row.status for row in read_table(out / "features.csv") if row.num_tiles] == ["kept"] * 3
+    assert again.returncode == 0
+
+
+def test_features_are_those_of_the_encoder(run: Path, weights: Path, tmp_path: Path) -> None:
+    extract(run, tmp_path, weights)
+    store = open_tiles(run / "tiles" / "a.zarr")
+    found = read_features(tmp_path / "a.h5")
+    assert found.encoder == "resnet10t"
+    assert found.l0_xy is not None and (found.l0_xy == store.l0_xy).all()
+    encoder = make_encoder("resnet10t", weights=weights).eval()
+    tiles = torch.from_numpy(store.read(slice(None))).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        assert found.features_NF == pytest.approx(encoder(tiles).numpy(), abs=1e-3)
+
+
+def test_trident_and_clam_read_what_they_look_for(run: Path, weights: Path, tmp_path: Path) -> None:
+    extract(run, tmp_path, weights)
+    with h5py.File(tmp_path / "a.h5") as file:
+        num = len(file["coords"])
+        assert file["features"].shape == (num, 512)
+        assert file["features"].dtype == np.float32
+        assert file["coords"].dtype == np.int64
+        assert {"encoder", "name", "savetodir"} <= set(file["features"].attrs)
+        assert {"patch_size", "level0_magnification", "target_magnification"} <= set(
+            file["coords"].attrs
+        )
+    assert len(read_coordinates(tmp_path / "a.h5").l0_xy) == num
+
+
+def test_other_settings_or_weights_are_made_anew(run: Path, weights: Path, tmp_path: Path) -> None:
+    extract(run, tmp_path, weights)
+    statuses = {row.status for row in extract(run, tmp_path, weights, size_px=64)}  # type: ignore[attr-defined]
+    assert statuses == {"done", "empty"}
+    other = tmp_path / "other.pt"
+    torch.manual_seed(1)
+    torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), other)
+    statuses = {row.status for row in extract(run, tmp_path, other, size_px=64)}  # type: ignore[attr-defined]
+    assert statuses == {"done", "empty"}
+
+
+def test_a_damaged_store_costs_itself(run: Path, weights: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(run), str(copy)], check=True)
+    shard = next((copy / "tiles" / "b.zarr" / "pixels" / "c").rglob("0"))
+    shard = next(path for path in sorted(shard.rglob("*")) if path.is_file())
+    data = bytearray(shard.read_bytes())
+    data[: len(data) // 2] = bytes(len(data) // 2)
+    shard.write_bytes(bytes(data))
+    words = command(
+        "features", copy, "--encoder", "resnet10t", "--weights", weights, "--out", tmp_path / "f"
+    )
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    rows = {row.slide_id: row for row in read_table(tmp_path / "f" / "features.csv")}
+    assert [rows[name].status for name in SLIDES] == ["done", "failed", "done"]
+    assert rows["b"].reason
+    assert not (tmp_path / "f" / "b.h5").exists()
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with(run: Path, weights: Path, tmp_path: Path) -> None:
+    words = command(
+        "features", run, "--encoder", "resnet10t", "--weights", weights, "--out", tmp_path / "f"
+    )
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "f").glob("*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.h5")}
+    assert before
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
+    assert sorted(path.name for path in (tmp_path / "f").glob("*.h5")) == ["a.h5", "b.h5", "c.h5"]
+    assert not list((tmp_path / "f").glob(".*.tmp"))
+
+
+def test_what_cannot_be_done_is_said_first(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean"):
+        extract_features(run, tmp_path, FeatureConfig(encoder="resnet10x"), FeatureOptions())
+    with pytest.raises(ArtifactError, match="no tile stores"):
+        extract_features(tmp_path, tmp_path, FeatureConfig(), FeatureOptions())
+
+
+def test_features_that_are_no_numbers_are_refused(run: Path, tmp_path: Path) -> None:
+    broken = timm.create_model("resnet10t", pretrained=False, num_classes=0)
+    torch.nn.init.constant_(next(broken.parameters()), float("nan"))
+    path = tmp_path / "nan.pt"
+    torch.save(broken.state_dict(), path)
+    found = extract(run, tmp_path / "f", path)
+    assert {row.status for row in found if row.num_tiles} == {"failed"}  # type: ignore[attr-defined]
+    assert not list((tmp_path / "f").glob("*.h5"))
