@@ -48,6 +48,28 @@ def rectified_weights(
     return weights
 
 
+def discriminative_weights(
+    scores_N: NDArray[np.floating],
+    slide_N: NDArray[np.integer],
+    grade_N: NDArray[np.integer],
+    low: Sequence[float],
+) -> NDArray[np.float32]:
+    """1 for the tiles that are discriminative and 0 for the others: Hou et al., CVPR 2016.
+
+    A tile is, if its score reaches the lower of two percentiles: that of its slide and that of all
+    slides of its grade. low says which, by grade; the lowest grade keeps all its tiles.
+    """
+    weights = np.ones(len(scores_N), np.float32)
+    for grade in np.unique(grade_N[grade_N > 0]).tolist():
+        of_grade = grade_N == grade
+        among_all = np.quantile(scores_N[of_grade], low[grade])
+        for slide in np.unique(slide_N[of_grade]):
+            rows = slide_N == slide
+            threshold = min(np.quantile(scores_N[rows], low[grade]), among_all)
+            weights[rows] = scores_N[rows] >= threshold
+    return weights
+
+
 def _ramp(
     scores_N: NDArray[np.floating], low: float, up: float, ramp: Ramp
 ) -> NDArray[np.floating]:
@@ -62,10 +84,7 @@ def _ramp(
 
 
 def _ranks(scores_N: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Ranks from 0 (lowest) to 1; equal scores share the mean of theirs. One tile has 1."""
-    if len(scores_N) == 1:
-        return np.ones(1)
+    """Ranks from 0 (lowest) to 1 (highest); equal scores share the mean of theirs."""
     _, place, count = np.unique(scores_N, return_inverse=True, return_counts=True)
-    last = np.cumsum(count) - 1
-    shared = (last - (count - 1) / 2) / (len(scores_N) - 1)
-    return np.asarray(shared[place], np.float64)
+    shared = np.cumsum(count) - (count + 1) / 2
+    return np.asarray((shared / max(shared[-1], 1))[place], np.float64)

@@ -1,0 +1,47 @@
+"""What every method gives for bags of tiles, whatever it was trained by.
+
+B slides, N tiles of each, C ordered grades, F features, H hidden features, K attentions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class BagBatch(NamedTuple):
+    """So many tiles of each of B slides.
+
+    tiles_BNF  their features, or their pixels (B, N, 3, H, W) from 0 to 1
+    label_B    grades of the slides
+    weight_BN  of rectification, from 0 to 1
+    row_BN     which tiles they are, among all of the training
+    truth_BN   the tiles' own grades, -1 where nobody knows; for the oracle alone
+    """
+
+    tiles_BNF: Tensor
+    label_B: Tensor
+    weight_BN: Tensor
+    row_BN: Tensor
+    truth_BN: Tensor
+
+
+class BagOutput(NamedTuple):
+    """Raw scores of tiles and of their slides.
+
+    tile_BNC       logits of each tile
+    slide_BC       logits of each slide
+    attention_BKN  how much each tile counted, summing to 1 over N, or None; K is 1 or C
+    features_BNH   what the method's own losses look at, or None
+    """
+
+    tile_BNC: Tensor
+    slide_BC: Tensor
+    attention_BKN: Tensor | None = None
+    features_BNH: Tensor | None = None
+
+
+def embedding(num_features: int, width: int, dropout: float) -> nn.Sequential:
+    """The one layer that all methods put on an encoder's features."""
+    return nn.Sequential(nn.Linear(num_features, width), nn.ReLU(), nn.Dropout(dropout))

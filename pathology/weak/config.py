@@ -1,0 +1,123 @@
+"""Settings of training tile classifiers from slide labels."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pathology.core.config import StageConfig
+from pathology.models.encoder import OFFLINE
+from pathology.weak.rectify import Ramp
+
+Method = Literal[
+    "rce-ut", "rce", "ut", "ce", "mean", "max", "topk", "em", "abmil", "clam-sb", "clam-mb",
+    "dsmil", "transmil", "oracle",
+]  # fmt: skip
+BY_TILE = ("rce-ut", "rce", "ut", "ce", "em", "oracle")  # whose loss looks at tiles alone
+RECTIFIED = ("rce-ut", "rce", "em")  # whose tiles count by what was thought of them
+
+
+class RectifyConfig(StageConfig):
+    """How much the tiles of a slide count for its grade; see rectify.
+
+    low, up     shares of a slide's tiles that are left out, and that count fully: one number for
+                all grades, or one for each; the lowest grade's do not matter
+    ramp        how weights rise between the two
+    score_rate  share of a new score in a tile's running score; 1: no running score
+    """
+
+    low: tuple[float, ...] = (0.5,)
+    up: tuple[float, ...] = (0.1,)
+    ramp: Ramp = "score"
+    score_rate: float = Field(default=0.2, gt=0, le=1)
+
+
+class UpperConfig(StageConfig):
+    """The punishment of grades above the slide's: its weight, and mass or class by class."""
+
+    weight: float = Field(default=1.0, ge=0)
+    form: Literal["mass", "class"] = "mass"
+
+
+class AugmentConfig(StageConfig):
+    """What tiles are varied by when pixels are trained on.
+
+    stain     standard deviation of the logarithm of each stain's strength
+    color     of that of each channel's optical density
+    blur_px   greatest deviation of a Gaussian blur
+    scale     greatest relative change of size
+    is_turned turned by quarters and mirrored
+    """
+
+    stain: float = Field(default=0.25, ge=0, le=1)
+    color: float = Field(default=0.1, ge=0, le=1)
+    blur_px: float = Field(default=1.0, ge=0, le=8)
+    scale: float = Field(default=0.15, ge=0, le=0.5)
+    is_turned: bool = True
+
+
+class WeakConfig(StageConfig):
+    """Settings of `pathology train weak`.
+
+    grades           benign first, most malignant last: the order is the method's own knowledge
+    method           see the user guide
+    encoder          of pixels; features know theirs
+    tile_px          edge that tiles are scaled to before the encoder; None: as they are
+    width, dropout   of the layer between features and head; width 0: none
+    is_ordinal       a head that asks "beyond this grade?" grade by grade; for methods by tile
+    topk             share of a slide's tiles by which topk, and tile methods, grade a slide
+    epoch_tiles      tiles that make an epoch
+    slides_per_step, tiles_per_slide  a step's batch: slides of all grades alike, and tiles of each
+    warmup_epochs    in which every tile counts fully
+    patience         epochs without a better validation after which training ends
+    encoder_rate     learning rate of the encoder over that of the rest; 0: frozen
+    """
+
+    grades: tuple[str, ...] = Field(min_length=2)
+    method: Method = "rce-ut"
+    rectify: RectifyConfig = RectifyConfig()
+    upper: UpperConfig = UpperConfig()
+    augment: AugmentConfig = AugmentConfig()
+    encoder: str = OFFLINE
+    tile_px: int | None = Field(default=None, ge=32)
+    width: int = Field(default=256, ge=0)
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    is_ordinal: bool = False
+    topk: float = Field(default=0.1, gt=0, le=1)
+    epochs: int = Field(default=30, ge=1)
+    epoch_tiles: int = Field(default=4096, ge=1)
+    slides_per_step: int = Field(default=6, ge=1)
+    tiles_per_slide: int = Field(default=32, ge=1)
+    warmup_epochs: int = Field(default=1, ge=0)
+    patience: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    encoder_rate: float = Field(default=0.1, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.grades)) != len(self.grades):
+            raise ValueError(f"grades {', '.join(self.grades)}: one stands twice")
+        for name in ("low", "up"):
+            shares = getattr(self.rectify, name)
+            if len(shares) not in (1, len(self.grades)):
+                raise ValueError(
+                    f"rectify.{name} has {len(shares)} numbers for {len(self.grades)} grades"
+                )
+            if not all(0 <= share <= 1 for share in shares):
+                raise ValueError(f"rectify.{name}: shares lie between 0 and 1")
+        if self.is_ordinal and self.method not in (*BY_TILE, "mean", "max", "topk"):
+            raise ValueError(f"is_ordinal does not go with method {self.method}")
+        return self
+
+    def shares(self, name: Literal["low", "up"]) -> tuple[float, ...]:
+        """low or up with a number for every grade."""
+        found: tuple[float, ...] = getattr(self.rectify, name)
+        return found * len(self.grades) if len(found) == 1 else found
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates that make an epoch."""
+        return max(1, round(self.epoch_tiles / (self.slides_per_step * self.tiles_per_slide)))

@@ -1,0 +1,49 @@
+"""The network of each method: bags of features to scores of tiles and slides."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pathology.weak.attention import AttentionBag, Clam
+from pathology.weak.bag import BagOutput
+from pathology.weak.config import BY_TILE, WeakConfig
+from pathology.weak.dsmil import DsMil
+from pathology.weak.pooling import PooledTiles
+from pathology.weak.transmil import TransMil
+
+
+def bag_network(config: WeakConfig, num_features: int) -> nn.Module:
+    """A new network of the method that was chosen, for features of that length."""
+    method, num_grades = config.method, len(config.grades)
+    if method in BY_TILE or method in ("mean", "max", "topk"):
+        return PooledTiles(
+            num_features, num_grades, width=config.width, dropout=config.dropout,
+            pooling="mean" if method == "mean" else "max" if method == "max" else "topk",
+            share=config.topk, is_ordinal=config.is_ordinal,
+        )  # fmt: skip
+    width = config.width or num_features
+    if method == "abmil":
+        return AttentionBag(num_features, num_grades, width=width, dropout=config.dropout)
+    if method in ("clam-sb", "clam-mb"):
+        return Clam(
+            num_features, num_grades, width=width, dropout=config.dropout,
+            is_multi_branch=method == "clam-mb",
+        )  # fmt: skip
+    kind = DsMil if method == "dsmil" else TransMil
+    return kind(num_features, num_grades, width=width, dropout=config.dropout)
+
+
+class BagClassifier(nn.Module):
+    """An encoder, or none where features are given, and the network of a method."""
+
+    def __init__(self, bag: nn.Module, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.bag, self.encoder = bag, encoder
+
+    def forward(self, tiles_BNF: Tensor) -> BagOutput:
+        """Scores of bags of features (B, N, F) or of pixels (B, N, 3, H, W)."""
+        if self.encoder is not None:
+            num, tiles = tiles_BNF.shape[0], tiles_BNF.flatten(0, 1)
+            tiles_BNF = self.encoder(tiles).unflatten(0, (num, -1))
+        output: BagOutput = self.bag(tiles_BNF)
+        return output

@@ -1,0 +1,68 @@
+"""The terms of each method's loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pathology.weak.attention import Clam
+from pathology.weak.bag import BagBatch, BagOutput
+from pathology.weak.config import UpperConfig, WeakConfig
+from pathology.weak.dsmil import DsMil
+from pathology.weak.losses import (
+    rectified_cross_entropy,
+    upper_transition,
+    upper_transition_by_class,
+)
+
+CLAM_BAG_WEIGHT = 0.7  # CLAM's --bag_weight
+
+
+def loss_terms(
+    config: WeakConfig, bag: nn.Module, output: BagOutput, batch: BagBatch
+) -> dict[str, Tensor]:
+    """Weighted terms, each a scalar, whose sum is the loss of a batch."""
+    label_B = batch.label_B
+    num_tiles = batch.row_BN.shape[1]
+    tile_TC, tile_label_T = output.tile_BNC.flatten(0, 1), label_B.repeat_interleave(num_tiles)
+    if config.method == "oracle":
+        return {"tile": known_cross_entropy(tile_TC, batch.truth_BN.flatten())}
+    if config.method in ("ce", "ut", "rce", "rce-ut", "em"):
+        weight_T = batch.weight_BN.flatten()
+        terms = {"tile": rectified_cross_entropy(tile_TC, tile_label_T, weight_T).mean()}
+        if config.method.endswith("ut"):
+            terms["upper"] = upper_term(config.upper, tile_TC, tile_label_T)
+        return terms
+    slide = functional.cross_entropy(output.slide_BC, label_B)
+    if isinstance(bag, Clam):
+        instance = bag.instance_loss(output, label_B)
+        return {
+            "slide": CLAM_BAG_WEIGHT * slide,
+            "instance": (1 - CLAM_BAG_WEIGHT) * instance,
+        }
+    if isinstance(bag, DsMil):
+        first = functional.cross_entropy(bag.max_stream(output), label_B)
+        return {"slide": 0.5 * slide, "instance": 0.5 * first}
+    return {"slide": slide}
+
+
+def upper_term(config: UpperConfig, tile_TC: Tensor, label_T: Tensor) -> Tensor:
+    """The upper-transition term of T tiles, times its weight."""
+    loss = upper_transition if config.form == "mass" else upper_transition_by_class
+    return config.weight * loss(tile_TC, label_T).mean()
+
+
+def known_cross_entropy(tile_TC: Tensor, truth_T: Tensor) -> Tensor:
+    """Mean cross-entropy of the tiles whose own grade is known; 0 where none is."""
+    is_known_T = truth_T >= 0
+    if not bool(is_known_T.any()):
+        return tile_TC.sum() * 0
+    return functional.cross_entropy(tile_TC[is_known_T], truth_T[is_known_T])
+
+
+def slide_scores(tile_BNC: Tensor, label_B: Tensor) -> Tensor:
+    """What each tile gives to its slide's grade (B, N): the score that rectification remembers."""
+    probability_BNC = tile_BNC.softmax(dim=2)
+    place_BN1 = label_B[:, None, None].expand(-1, tile_BNC.shape[1], 1)
+    return torch.gather(probability_BNC, 2, place_BN1)[..., 0]
