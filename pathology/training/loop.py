@@ -46,21 +46,25 @@ def fit(
     *,
     is_first: bool = True,
     on_step: Callable[[int, Values], None] = lambda step, values: None,
+    before_keep: Callable[[int], bool] = lambda step: False,
     on_keep: Callable[[int], None] = lambda step: None,
 ) -> int:
     """Update until loop.steps, from the checkpoint in folder if it is of this recipe.
 
-    draw      the batch of a step, a function of its number and nothing else
-    recipe    fingerprint of all that shapes the result; a checkpoint of another one is not used
-    is_first  whether this is the one of several processes that writes
-    on_step   told every step's values; on_keep is called after every checkpoint
+    draw         the batch of a step, a function of its number and nothing else
+    recipe       fingerprint of all that shapes the result; another one's checkpoint is not used
+    is_first     whether this is the one of several processes that writes
+    on_step      told every step's values
+    before_keep  called before every checkpoint, which holds what it left in update; training ends
+                 where it says so
+    on_keep      called after every checkpoint
     Returns the step that it started from. A run that was stopped and goes on ends with the very
     weights of one that was not.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    start = resume(update, folder, recipe)
+    start, is_over = resume(update, folder, recipe)
     sums: Values = {}
-    for step in range(start, loop.steps):
+    for step in range(start, start if is_over else loop.steps):
         values = update(draw(step), step)
         on_step(step, values)
         sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
@@ -71,26 +75,33 @@ def fit(
             sums = {}
             if is_first:
                 _append(folder / "metrics.jsonl", {"step": done, **means})
-        if is_first and (done % loop.keep == 0 or done == loop.steps):
-            state = {"step": done, "recipe": recipe, "update": update.state_dict()}
-            save_state(folder / "checkpoint.pt", state)
-            on_keep(done)
+        if done % loop.keep == 0 or done == loop.steps:
+            is_over = before_keep(done)
+            if is_first:
+                state = {"step": done, "recipe": recipe, "update": update.state_dict()}
+                save_state(folder / "checkpoint.pt", {**state, "is_over": is_over})
+                on_keep(done)
+            if is_over:
+                break
     return start
 
 
-def resume(update: Step[Batch], folder: Path, recipe: str) -> int:
-    """Load the checkpoint of a folder if it is of this recipe; the step to go on from."""
+def resume(update: Step[Batch], folder: Path, recipe: str) -> tuple[int, bool]:
+    """Load the checkpoint of a folder if it is of this recipe.
+
+    Returns the step to go on from, and whether training had come to its end.
+    """
     path = folder / "checkpoint.pt"
     state = load_state(path) if path.is_file() else {}
     if state.get("recipe") != recipe:
         (folder / "metrics.jsonl").unlink(missing_ok=True)
-        return 0
+        return 0, False
     update.load_state_dict(state["update"])
     start = int(state["step"])
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["step"] <= start]
     with publish(folder / "metrics.jsonl") as scratch:
         scratch.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return start
+    return start, bool(state.get("is_over", False))
 
 
 def read_metrics(path: Path) -> list[Values]:
