@@ -1,0 +1,179 @@
+"""Which slides train, which choose and which test: by case, stratified by grade and centre."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.artifact import write_text
+from pathology.core.errors import ManifestError
+from pathology.core.manifest import SlideRecord
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the slides of each part; name says where it comes from, e.g. fold 0."""
+
+    name: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...] = ()
+
+
+def require_apart(split: Split, slides: Sequence[SlideRecord]) -> None:
+    """Raise ManifestError where a slide or a case is in two parts of a split."""
+    case_of = {slide.slide_id: slide.case_id or slide.slide_id for slide in slides}
+    seen: dict[str, str] = {}
+    for part in PARTS:
+        for slide_id in getattr(split, part):
+            case = case_of.get(slide_id, slide_id)
+            before = seen.setdefault(case, part)
+            if before != part:
+                raise ManifestError(
+                    f"split {split.name}: case {case!r} is in {before} and in {part} "
+                    f"(slide {slide_id!r}). Put all slides of a case into one part"
+                )
+
+
+def split_of_manifest(slides: Sequence[SlideRecord], val_share: float, seed: int) -> Split:
+    """The split that a manifest's column says; parts that it does not name are drawn by case.
+
+    val_share  of the training slides that are set aside for choosing where none are marked val
+    """
+    named = {part: [s for s in slides if s.split == part] for part in PARTS}
+    train = named["train"] or [s for s in slides if s.split not in ("val", "test")]
+    val = named["val"]
+    if not val:
+        folds = max(2, round(1 / val_share))
+        train, val = _first_fold(train, folds, seed)
+    return _named("manifest", train, val, named["test"])
+
+
+def folds(slides: Sequence[SlideRecord], num_folds: int, seed: int) -> list[Split]:
+    """K splits that each test on another K-th of the cases and choose on the next one.
+
+    Raises ManifestError where there are fewer cases than folds.
+    """
+    number = _fold_numbers(slides, num_folds, seed)
+    found = []
+    for fold in range(num_folds):
+        parts = [
+            [s for s, n in zip(slides, number, strict=True) if wanted(n)]
+            for wanted in _wanted(fold, num_folds)
+        ]
+        found.append(_named(f"fold {fold}", *parts))
+    return found
+
+
+def leave_centres_out(slides: Sequence[SlideRecord], val_share: float, seed: int) -> list[Split]:
+    """A split for each centre: it tests, the others train. Raises ManifestError for one centre."""
+    centres = sorted({slide.centre for slide in slides if slide.centre})
+    if len(centres) < 2:
+        raise ManifestError(
+            f"leaving a centre out needs two of them, the manifest names {len(centres)}. "
+            "Fill its column centre"
+        )
+    found = []
+    for centre in centres:
+        rest = [slide for slide in slides if slide.centre != centre]
+        train, val = _first_fold(rest, max(2, round(1 / val_share)), seed)
+        out = [slide for slide in slides if slide.centre == centre]
+        found.append(_named(f"centre {centre}", train, val, out))
+    return found
+
+
+def read_clam(path: Path) -> Split:
+    """The split of CLAM's splits_K.csv: columns train, val and test that hold slide ids."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path}: cannot be read as a table of splits ({error})") from error
+    if not rows or not {"train", "val"} <= set(rows[0]):
+        raise ManifestError(f"{path}: expected columns train, val and test with ids of slides")
+    parts = [tuple(row[part] for row in rows if row.get(part)) for part in PARTS]
+    return Split(path.stem, *parts)
+
+
+def write_clam(folder: Path, splits: Sequence[Split], label_of: Mapping[str, str]) -> list[Path]:
+    """Write splits_K.csv, splits_K_bool.csv and splits_K_descriptor.csv, as CLAM does."""
+    written = []
+    for number, split in enumerate(splits):
+        parts = {part: getattr(split, part) for part in PARTS}
+        longest = max(map(len, parts.values()))
+        table = [["", *PARTS]] + [
+            [str(i), *(ids[i] if i < len(ids) else "" for ids in parts.values())]
+            for i in range(longest)
+        ]
+        every = [slide_id for ids in parts.values() for slide_id in ids]
+        marks = [["", *PARTS]] + [
+            [slide_id, *(str(slide_id in ids) for ids in parts.values())] for slide_id in every
+        ]
+        counts = {part: Counter(label_of.get(i, "") for i in ids) for part, ids in parts.items()}
+        labels = sorted({label for count in counts.values() for label in count})
+        described = [["", *PARTS]] + [
+            [label, *(str(counts[part][label]) for part in PARTS)] for label in labels
+        ]
+        for suffix, rows in (("", table), ("_bool", marks), ("_descriptor", described)):
+            written.append(folder / f"splits_{number}{suffix}.csv")
+            write_text(written[-1], _csv(rows))
+    return written
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _named(name: str, *parts: Sequence[SlideRecord]) -> Split:
+    return Split(name, *(tuple(slide.slide_id for slide in part) for part in parts))
+
+
+def _wanted(fold: int, num_folds: int) -> list:  # type: ignore[type-arg]
+    """Which fold numbers train, choose and test."""
+    val = (fold + 1) % num_folds
+    return [lambda n: n not in (fold, val), lambda n: n == val, lambda n: n == fold]
+
+
+def _first_fold(
+    slides: Sequence[SlideRecord], num_folds: int, seed: int
+) -> tuple[list[SlideRecord], list[SlideRecord]]:
+    number = _fold_numbers(slides, num_folds, seed)
+    pairs = list(zip(slides, number.tolist(), strict=True))
+    return [s for s, n in pairs if n != 0], [s for s, n in pairs if n == 0]
+
+
+def _fold_numbers(slides: Sequence[SlideRecord], num_folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each slide: whole cases, grades and centres spread evenly."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    cases = [slide.case_id or slide.slide_id for slide in slides]
+    if len(set(cases)) < num_folds:
+        raise ManifestError(
+            f"{len(set(cases))} cases cannot make {num_folds} parts. Give more cases, or say in "
+            "the manifest's column split which slides train, val and test"
+        )
+    options = (
+        [f"{s.label} {s.centre}" for s in slides],
+        [s.label for s in slides],
+        [""] * len(slides),
+    )
+    strata = next(o for o in options if max(Counter(o).values()) >= num_folds)  # the finest one
+    number = np.zeros(len(slides), np.int64)
+    kind = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for fold, (_, rows) in enumerate(kind.split(cases, strata, cases)):
+            number[rows] = fold
+    return number

@@ -1,0 +1,130 @@
+"""Splits: cases stay whole, grades and centres are spread, and CLAM's files go both ways."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pathology.core.errors import ManifestError
+from pathology.core.manifest import SlideRecord
+from pathology.data.splits import (
+    PARTS,
+    Split,
+    folds,
+    leave_centres_out,
+    read_clam,
+    require_apart,
+    split_of_manifest,
+    write_clam,
+)
+
+
+def slides(num: int = 60, per_case: int = 2) -> list[SlideRecord]:
+    return [
+        SlideRecord(
+            f"s{i}", Path(f"s{i}.svs"), case_id=f"c{i // per_case}",
+            label=("healthy", "adenoma", "carcinoma")[i // per_case % 3],
+            centre=f"centre{i // per_case % 2}",
+        )
+        for i in range(num)
+    ]  # fmt: skip
+
+
+def test_folds_test_every_slide_once_and_keep_cases_whole() -> None:
+    records = slides()
+    found = folds(records, 5, seed=0)
+    assert sorted(i for split in found for i in split.test) == sorted(s.slide_id for s in records)
+    for split in found:
+        require_apart(split, records)
+        assert sorted(split.train + split.val + split.test) == sorted(s.slide_id for s in records)
+        assert len(split.val) > 0
+
+
+def test_grades_and_centres_are_spread() -> None:
+    records = slides(120)
+    label_of = {s.slide_id: (s.label, s.centre) for s in records}
+    for split in folds(records, 5, seed=1):
+        count = Counter(label_of[i] for i in split.test)
+        assert len(count) == 6
+        assert max(count.values()) <= 2 * min(count.values()) + 2
+
+
+def test_a_centre_is_left_out_at_a_time() -> None:
+    records = slides()
+    found = leave_centres_out(records, 0.2, seed=0)
+    assert [split.name for split in found] == ["centre centre0", "centre centre1"]
+    for split, centre in zip(found, ("centre0", "centre1"), strict=True):
+        require_apart(split, records)
+        centres = {s.slide_id: s.centre for s in records}
+        assert {centres[i] for i in split.test} == {centre}
+        assert centre not in {centres[i] for i in split.train + split.val}
+    one = [SlideRecord("a", Path("a"), centre="x")]
+    with pytest.raises(ManifestError, match="column centre"):
+        leave_centres_out(one, 0.2, seed=0)
+
+
+def test_the_manifests_own_split_is_kept() -> None:
+    records = [
+        SlideRecord(f"s{i}", Path("x"), case_id=f"c{i}", label="ab"[i % 2], split=part)
+        for i, part in enumerate(("train", "train", "val", "test", "test", ""))
+    ]
+    found = split_of_manifest(records, 0.2, seed=0)
+    assert (found.train, found.val, found.test) == (("s0", "s1"), ("s2",), ("s3", "s4"))
+
+
+def test_slides_to_choose_on_are_set_aside_where_none_are_marked() -> None:
+    found = split_of_manifest(slides(), 0.2, seed=0)
+    require_apart(found, slides())
+    assert len(found.val) == pytest.approx(12, abs=2)
+    assert not found.test
+    assert split_of_manifest(slides(), 0.2, seed=0) == found
+    assert split_of_manifest(slides(), 0.2, seed=1) != found
+
+
+def test_leakage_is_an_error_that_names_the_case() -> None:
+    bad = Split("mine", ("s0", "s2"), ("s1",))
+    with pytest.raises(ManifestError, match=r"'c0' is in train and in val.*'s1'"):
+        require_apart(bad, slides())
+    with pytest.raises(ManifestError, match="in val and in test"):
+        require_apart(Split("mine", ("s0",), ("s8",), ("s8",)), slides())
+
+
+def test_more_folds_than_cases() -> None:
+    with pytest.raises(ManifestError, match="2 cases cannot make 5"):
+        folds(slides(4), 5, seed=0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(5, 40), st.integers(1, 4), st.integers(2, 5), st.integers(0, 9))
+def test_never_a_case_in_two_parts(num: int, per_case: int, num_folds: int, seed: int) -> None:
+    records = slides(num, per_case)
+    if len({s.case_id for s in records}) < num_folds:
+        return
+    for split in folds(records, num_folds, seed):
+        require_apart(split, records)
+
+
+def test_clams_files_go_both_ways(tmp_path: Path) -> None:
+    records = slides(30)
+    found = folds(records, 3, seed=0)
+    label_of = {s.slide_id: s.label for s in records}
+    paths = write_clam(tmp_path, found, label_of)
+    assert [p.name for p in paths[:3]] == [
+        "splits_0.csv", "splits_0_bool.csv", "splits_0_descriptor.csv",
+    ]  # fmt: skip
+    for number, split in enumerate(found):
+        again = read_clam(tmp_path / f"splits_{number}.csv")
+        assert all(getattr(again, part) == getattr(split, part) for part in PARTS)
+    lines = (tmp_path / "splits_0_descriptor.csv").read_text().splitlines()
+    assert lines[0] == ",train,val,test"
+    assert sum(int(n) for line in lines[1:] for n in line.split(",")[1:]) == 30
+
+
+def test_what_is_no_file_of_splits(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("slide_id,label\na,b\n")
+    with pytest.raises(ManifestError, match="expected columns train, val"):
+        read_clam(tmp_path / "a.csv")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_clam(tmp_path / "no.csv")
