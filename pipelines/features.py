@@ -201,6 +201,7 @@ class Encoding:
             "savetodir": str(self.out),
             "features_fingerprint": self._name(slide.store),
             "weights": self.weights,
+            "encoder_px": self.config.size_px or 0,
             "stain": stain_of(slide.store.attributes),
             "code_version": __version__,
         }

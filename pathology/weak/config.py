@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pathology.core.config import StageConfig
+from pathology.data.augment import AugmentConfig
 from pathology.models.encoder import OFFLINE
 from pathology.weak.rectify import Ramp
 
@@ -40,27 +41,11 @@ class UpperConfig(StageConfig):
     form: Literal["mass", "class"] = "mass"
 
 
-class AugmentConfig(StageConfig):
-    """What tiles are varied by when pixels are trained on.
-
-    stain     standard deviation of the logarithm of each stain's strength
-    color     of that of each channel's optical density
-    blur_px   greatest deviation of a Gaussian blur
-    scale     greatest relative change of size
-    is_turned turned by quarters and mirrored
-    """
-
-    stain: float = Field(default=0.25, ge=0, le=1)
-    color: float = Field(default=0.1, ge=0, le=1)
-    blur_px: float = Field(default=1.0, ge=0, le=8)
-    scale: float = Field(default=0.15, ge=0, le=0.5)
-    is_turned: bool = True
-
-
 class WeakConfig(StageConfig):
     """Settings of `pathology train weak`.
 
-    grades           benign first, most malignant last: the order is the method's own knowledge
+    grades           benign first, most malignant last: the order is the method's own knowledge;
+                     empty: by the usual order of the labels' names
     method           see the user guide
     encoder          of pixels; features know theirs
     tile_px          edge that tiles are scaled to before the encoder; None: as they are
@@ -74,7 +59,7 @@ class WeakConfig(StageConfig):
     encoder_rate     learning rate of the encoder over that of the rest; 0: frozen
     """
 
-    grades: tuple[str, ...] = Field(min_length=2)
+    grades: tuple[str, ...] = ()
     method: Method = "rce-ut"
     rectify: RectifyConfig = RectifyConfig()
     upper: UpperConfig = UpperConfig()
@@ -100,9 +85,11 @@ class WeakConfig(StageConfig):
     def _check(self) -> Self:
         if len(set(self.grades)) != len(self.grades):
             raise ValueError(f"grades {', '.join(self.grades)}: one stands twice")
+        if len(self.grades) == 1:
+            raise ValueError(f"grades {self.grades[0]}: at least 2 are needed")
         for name in ("low", "up"):
             shares = getattr(self.rectify, name)
-            if len(shares) not in (1, len(self.grades)):
+            if self.grades and len(shares) not in (1, len(self.grades)):
                 raise ValueError(
                     f"rectify.{name} has {len(shares)} numbers for {len(self.grades)} grades"
                 )

@@ -1,0 +1,114 @@
+"""Tiles varied as other laboratories, scanners and cuts would have them. All on the tiles' device.
+
+B batch, H, W height and width. Images are float RGB from 0 (black) to 1 (white).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from pathology.core.config import StageConfig
+
+# Hematoxylin and eosin in optical density (Ruifrok and Johnston, Anal Quant Cytol Histol 2001), and
+# what neither explains, at right angles
+STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.0, 0.0, 0.0]])
+OD_FLOOR = 1 / 255
+BLUR_RADIUS = 3
+
+
+class AugmentConfig(StageConfig):
+    """What tiles are varied by.
+
+    stain     standard deviation of the logarithm of each stain's strength
+    color     of that of each channel's optical density
+    light     greatest loss of light in a channel
+    blur_px   greatest deviation of a Gaussian blur
+    scale     greatest relative change of size
+    is_turned turned by quarters and mirrored
+    """
+
+    stain: float = Field(default=0.25, ge=0, le=1)
+    color: float = Field(default=0.1, ge=0, le=1)
+    light: float = Field(default=0.1, ge=0, le=0.5)
+    blur_px: float = Field(default=1.0, ge=0, le=2)
+    scale: float = Field(default=0.15, ge=0, le=0.5)
+    is_turned: bool = True
+
+
+def augment(images_B3HW: Tensor, random: np.random.Generator, config: AugmentConfig) -> Tensor:
+    """Images of the same shape, each varied in its own way."""
+    num = len(images_B3HW)
+    if config.is_turned:
+        images_B3HW = turned(images_B3HW, random.integers(8, size=num).tolist())
+    if config.scale:
+        factor = 1 + random.uniform(-config.scale, config.scale, num)
+        images_B3HW = scaled(images_B3HW, torch.from_numpy(factor).to(images_B3HW))
+    if config.blur_px:
+        sigma = random.uniform(0, config.blur_px, num) * (random.random(num) < 0.5)
+        images_B3HW = blurred(images_B3HW, torch.from_numpy(sigma).to(images_B3HW))
+    if config.stain or config.color or config.light:
+        stain = np.exp(random.normal(0, config.stain, (num, 3)))
+        color = np.exp(random.normal(0, config.color, (num, 3)))
+        light = 1 - random.uniform(0, config.light, (num, 3))
+        images_B3HW = stained(
+            images_B3HW, *(torch.from_numpy(x).to(images_B3HW) for x in (stain, color, light))
+        )
+    return images_B3HW
+
+
+def turned(images_B3HW: Tensor, ways: list[int]) -> Tensor:
+    """Square images by one of eight ways each: quarter turns, and from 4 on mirrored, too."""
+    made = torch.empty_like(images_B3HW)
+    for place, image, way in zip(made, images_B3HW, ways, strict=True):
+        seen = torch.rot90(image, way % 4, (1, 2))
+        place.copy_(seen.flip(2) if way >= 4 else seen)
+    return made
+
+
+def scaled(images_B3HW: Tensor, factor_B: Tensor) -> Tensor:
+    """Images enlarged about their middle by a factor each; what is missing is mirrored."""
+    zoom_B23 = torch.zeros(len(factor_B), 2, 3, device=images_B3HW.device, dtype=images_B3HW.dtype)
+    zoom_B23[:, 0, 0] = zoom_B23[:, 1, 1] = 1 / factor_B
+    grid = functional.affine_grid(zoom_B23, list(images_B3HW.shape), align_corners=False)
+    return functional.grid_sample(
+        images_B3HW, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def blurred(images_B3HW: Tensor, sigma_B: Tensor) -> Tensor:
+    """Images blurred by a Gaussian of a deviation each, in pixels; 0 leaves an image alone."""
+    place = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1).to(images_B3HW)
+    kernel_BK = torch.exp(-0.5 * (place / sigma_B.clamp(min=1e-3)[:, None]) ** 2)
+    kernel_BK = (kernel_BK / kernel_BK.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)
+    num, _, height, width = images_B3HW.shape
+    padded = functional.pad(images_B3HW, [BLUR_RADIUS] * 4, mode="reflect")
+    flat = padded.reshape(1, num * 3, *padded.shape[2:])
+    across = functional.conv2d(flat, kernel_BK[:, None, None, :], groups=num * 3)
+    down = functional.conv2d(across, kernel_BK[:, None, :, None], groups=num * 3)
+    return down.reshape(num, 3, height, width)
+
+
+def stained(images_B3HW: Tensor, stain_B3: Tensor, color_B3: Tensor, light_B3: Tensor) -> Tensor:
+    """Images whose stains, and then channels, are stronger or weaker by factors.
+
+    stain_B3  of hematoxylin, eosin, and what neither explains
+    color_B3  of the optical density of red, green and blue
+    light_B3  of the light that falls through
+    By the law of Beer and Lambert one 3x3 map of optical density an image.
+    """
+    basis = _basis().to(images_B3HW)
+    map_B33 = torch.linalg.inv(basis) @ (stain_B3[:, :, None] * basis) * color_B3[:, None, :]
+    density = -images_B3HW.clamp(OD_FLOOR, 1.0).log()
+    mixed = torch.matmul(map_B33.mT, density.flatten(2)).view(images_B3HW.shape)
+    return ((-mixed).exp() * light_B3[:, :, None, None]).clamp(0, 1)
+
+
+def _basis() -> Tensor:
+    """The stains and their residual as rows of unit length (3, 3)."""
+    first = functional.normalize(STAINS[:2], dim=1)
+    third = functional.normalize(torch.linalg.cross(first[0], first[1]), dim=0)
+    return torch.cat([first, third[None]])

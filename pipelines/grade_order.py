@@ -1,0 +1,56 @@
+"""Grades in order of severity, where the settings do not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pathology.core.errors import ConfigError
+
+# names of findings by severity; those of one row mean the same
+USUAL_ORDER = (
+    ("healthy", "normal", "negative", "benign tissue", "no tumor", "norm"),
+    ("benign", "hyperplastic", "hyperplastic polyp", "hp", "usual ductal hyperplasia"),
+    ("low-grade dysplasia", "low grade dysplasia", "low-grade", "ta.lg", "adenoma", "atypical"),
+    ("high-grade dysplasia", "high grade dysplasia", "high-grade", "ta.hg"),
+    ("in situ", "dcis", "carcinoma in situ"),
+    ("malignant", "invasive", "tumor", "tumour", "cancer", "carcinoma", "adenocarcinoma",
+     "positive"),
+)  # fmt: skip
+
+
+def order_of(labels: Sequence[str], given: Sequence[str]) -> tuple[list[str], str]:
+    """Grades benign first, and a remark where it was not given but found.
+
+    Numbers go by size, names by the usual order of findings. Raises ConfigError where neither
+    tells, with the setting that would.
+    """
+    if given:
+        return list(given), ""
+    found = sorted(set(labels))
+    if len(found) < 2:
+        raise ConfigError(
+            f"all slides have the label {found[0]!r}: a classifier needs two grades at least"
+        )
+    rank = _ranks(found)
+    if rank is None:
+        raise ConfigError(
+            f"which of the labels {', '.join(found)} is worse? Say it, benign first: "
+            f"--set 'grades=[{', '.join(found)}]'"
+        )
+    ordered = sorted(found, key=lambda label: rank[label])
+    return ordered, (
+        f"grades, benign first: {' < '.join(ordered)}, by the usual order; "
+        f"--set 'grades=[...]' says another"
+    )
+
+
+def _ranks(labels: Sequence[str]) -> dict[str, float] | None:
+    """Severity of each label, or None where it is not known or two have the same."""
+    try:
+        return {label: float(label) for label in labels}
+    except ValueError:
+        pass
+    place = {name: float(rank) for rank, names in enumerate(USUAL_ORDER) for name in names}
+    rank = {label: place.get(label.strip().lower().replace("_", " "), -1.0) for label in labels}
+    is_clear = min(rank.values()) >= 0 and len(set(rank.values())) == len(labels)
+    return rank if is_clear else None

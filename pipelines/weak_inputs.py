@@ -1,0 +1,216 @@
+"""Slides with labels and tiles: what a run or a folder of features and a manifest make together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pathology.core.errors import ArtifactError, ConfigError, PathologyError, reason_of
+from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.interop.h5_features import read_features
+from pathology.models.card import ContractError, TileContract, differences
+from pathology.stain.contract import stain_of
+from pathology.tiling.store import open_tiles
+from pipelines.grade_order import order_of
+from pipelines.stain_kinds import stores_of
+
+SHOWN = 5  # ids in a line
+
+
+@dataclass(frozen=True)
+class TiledSlide:
+    """A slide with tiles.
+
+    path      its tile store, or its file of features
+    tiles     what its tiles are
+    digest    of what they were made from
+    """
+
+    record: SlideRecord
+    path: Path
+    num_tiles: int
+    tiles: TileContract
+    digest: str
+
+
+@dataclass(frozen=True)
+class LabelledSlides:
+    """Slides that can be trained on or graded, and a line for each thing that is amiss.
+
+    kind     features or pixels
+    grades   benign first; empty where no labels were asked for
+    problems slides that cannot be used, and why; remarks are for the reader
+    """
+
+    kind: str
+    slides: tuple[TiledSlide, ...]
+    tiles: TileContract
+    grades: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def grade(self, slide: TiledSlide) -> int:
+        """Grade of a slide, -1 where it has no label."""
+        label = slide.record.label
+        return self.grades.index(label) if label in self.grades else -1
+
+
+def is_features(path: Path) -> bool:
+    """Whether a path is a folder of features, or one such file."""
+    return path.suffix == ".h5" or (path.is_dir() and any(path.glob("*.h5")))
+
+
+def read_tiled(path: Path) -> tuple[str, list[TiledSlide], list[str]]:
+    """Slides of a run, a store or a folder of features: kind, slides, problems.
+
+    Raises ArtifactError where the path is none of these.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file or folder. Give a tiling run or its features")
+    if is_features(path):
+        kind, paths = "features", sorted([path] if path.is_file() else path.glob("[!.]*.h5"))
+    else:
+        kind, paths = "pixels", stores_of(path)
+    found: list[TiledSlide] = []
+    problems = []
+    for file in paths:
+        name = file.name.removesuffix(file.suffix)
+        try:
+            slide = _of_features(file) if kind == "features" else _of_store(file)
+        except (PathologyError, OSError, KeyError) as fault:
+            problems.append(f"{name}: {reason_of(fault)}")
+            continue
+        if slide.num_tiles:
+            found.append(slide)
+        else:
+            problems.append(f"{name}: it has no tiles")
+    return kind, found, problems
+
+
+def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> LabelledSlides:
+    """Slides of a path with the labels that a manifest gives them.
+
+    grades  benign first; empty: by the usual order of their names, which a remark states
+    Raises ConfigError for a label that is not among the grades, ContractError for tiles of
+    several kinds, ArtifactError where no slide can be used.
+    """
+    kind, tiled, problems = read_tiled(path)
+    manifest = read_manifest(labels)
+    records = {slide.slide_id: slide for slide in manifest.slides}
+    problems += [str(fault) for fault in manifest.rejected]
+    remarks = list(manifest.remarks)
+    known = [
+        replace(s, record=records[s.record.slide_id]) for s in tiled if s.record.slide_id in records
+    ]
+    labelled = [slide for slide in known if slide.record.label]
+    strangers = [s.record.slide_id for s in tiled if s.record.slide_id not in records]
+    _remark(remarks, strangers, f"have tiles but no row in {labels} and are left out")
+    unlabelled = [s.record.slide_id for s in known if not s.record.label]
+    _remark(remarks, unlabelled, f"have no label in {labels} and are left out")
+    there = {slide.record.slide_id for slide in tiled}
+    untiled = [name for name, r in records.items() if r.label and name not in there]
+    _remark(problems, untiled, f"have a label but no tiles in {path}")
+    if not labelled:
+        raise ArtifactError(
+            f"{path} and {labels} have no labelled slide in common. Slides are matched by "
+            f"slide_id: {_some([s.record.slide_id for s in tiled])} here, "
+            f"{_some(list(records))} there"
+        )
+    ordered, remark = order_of([slide.record.label for slide in labelled], grades)
+    if remark:
+        remarks.append(remark)
+    for slide in labelled:
+        if slide.record.label not in ordered:
+            raise ConfigError(
+                f"{slide.record.slide_id}: its label {slide.record.label!r} is not among the "
+                f"grades {', '.join(ordered)}. Add it at its place, benign first"
+            )
+    require_alike(labelled)
+    return LabelledSlides(
+        kind, tuple(labelled), labelled[0].tiles, tuple(ordered), tuple(problems), tuple(remarks)
+    )
+
+
+def require_alike(slides: Sequence[TiledSlide]) -> None:
+    """Raise ContractError where tiles of two slides differ in kind, naming both."""
+    first = slides[0]
+    for slide in slides[1:]:
+        wrong = differences(first.tiles, slide.tiles)
+        if wrong:
+            raise ContractError(
+                f"{slide.record.slide_id} is not as {first.record.slide_id}: {'; '.join(wrong)}. "
+                "Make all tiles or features alike, or leave that slide out"
+            )
+
+
+def require_several_grades(found: LabelledSlides, slide_ids: Sequence[str], part: str) -> None:
+    """Raise ConfigError where the slides of a part have one grade only."""
+    chosen = set(slide_ids)
+    grades = {s.record.label for s in found.slides if s.record.slide_id in chosen}
+    if len(grades) < 2:
+        said = next(iter(grades), "no grade")
+        raise ConfigError(
+            f"the {part} slides all have one label ({said}): there is nothing to tell apart. "
+            f"Label slides of other grades, or move some to {part}"
+        )
+
+
+def _of_features(path: Path) -> TiledSlide:
+    found = read_features(path)
+    num_wrong = int(np.count_nonzero(~np.isfinite(found.features_NF).all(axis=1)))
+    if num_wrong:
+        raise ArtifactError(
+            f"{num_wrong} of {len(found.features_NF)} tiles have features that are no numbers. "
+            "Extract them again"
+        )
+    said = found.attributes
+    tiles = TileContract(
+        size_px=_int(said.get("tile_size_px") or said.get("patch_size")),
+        mpp=float(said["achieved_mpp"]) if said.get("achieved_mpp") else None,
+        stain=str(said.get("stain", "raw")),
+        encoder=found.encoder,
+        weights=str(said.get("weights", "")),
+        encoder_px=_int(said.get("encoder_px")),
+        num_features=found.features_NF.shape[1],
+    )
+    record = SlideRecord(str(said.get("name") or found.slide_id), path)
+    digest = str(said.get("features_fingerprint", "")) or _digest(path)
+    return TiledSlide(record, path, len(found.features_NF), tiles, digest)
+
+
+def _of_store(path: Path) -> TiledSlide:
+    store = open_tiles(path)
+    said = store.attributes
+    if not store.has_pixels and len(store):
+        raise ArtifactError("its store holds coordinates only: tile without --coords-only")
+    achieved = said.get("plan", {}).get("achieved_mpp")
+    tiles = TileContract(
+        size_px=store.size_px,
+        mpp=float(achieved[0]) if achieved else None,
+        stain=stain_of(said),
+    )
+    record = SlideRecord(str(said.get("slide_id", path.stem)), path)
+    return TiledSlide(record, path, len(store), tiles, str(said["fingerprint"]))
+
+
+def _digest(path: Path) -> str:
+    from pathology.core.artifact import content_digest
+
+    return content_digest(path)
+
+
+def _int(value: object) -> int | None:
+    return int(float(str(value))) if value else None
+
+
+def _remark(lines: list[str], ids: Sequence[str], said: str) -> None:
+    if ids:
+        lines.append(f"{len(ids)} slides {said}: {_some(ids)}")
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return (", ".join(ids[:SHOWN]) or "none") + more
