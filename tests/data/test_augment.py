@@ -55,12 +55,9 @@ def test_all_eight_ways_are_different_and_come_back() -> None:
 def test_scale_one_is_the_identity_and_two_shows_the_middle() -> None:
     tile = images(1)
     assert torch.allclose(scaled(tile, torch.ones(1)), tile, atol=1e-5)
-    smooth = blurred(
-        torch.nn.functional.interpolate(images(1, 8), 32, mode="bilinear"), 2 * torch.ones(1)
-    )
-    large = scaled(smooth, torch.tensor([2.0]))
-    middle = torch.nn.functional.interpolate(smooth[:, :, 8:24, 8:24], 32, mode="bilinear")
-    assert torch.allclose(large, middle, atol=2e-2)
+    large = scaled(tile, torch.tensor([2.0]))[:, :, 1:-1, 1:-1]
+    middle = torch.nn.functional.interpolate(tile[:, :, 8:24, 8:24], 32, mode="bilinear")
+    assert torch.allclose(large, middle[:, :, 1:-1, 1:-1], atol=1e-4)
 
 
 def test_blur_keeps_the_mean_and_lowers_the_contrast() -> None:
