@@ -55,7 +55,7 @@ class AttentionBag(nn.Module):
         slide_BC = logits_BKC[:, 0]
         if self.num_heads > 1:
             slide_BC = torch.diagonal(logits_BKC, dim1=1, dim2=2)
-        return BagOutput(self.head(features), slide_BC, weights_BKN, features)
+        return BagOutput(self.head(features), slide_BC, weights_BKN)
 
 
 class Clam(nn.Module):
@@ -80,26 +80,27 @@ class Clam(nn.Module):
         self.num_instances = num_instances
         self.instance = nn.ModuleList(nn.Linear(width, 2) for _ in range(num_grades))
 
-    def forward(self, features_BNF: Tensor) -> BagOutput:
-        """Scores of bags (B, N, F)."""
+    def forward(self, features_BNF: Tensor, label_B: Tensor | None = None) -> BagOutput:
+        """Scores of bags (B, N, F); with the slides' labels, the instance loss beside them."""
         output: BagOutput = self.bag(features_BNF)
-        return output
+        if label_B is None or output.attention_BKN is None:
+            return output
+        features = self.bag.embed(features_BNF)
+        return output._replace(own_loss=self.instance_loss(features, output.attention_BKN, label_B))
 
-    def instance_loss(self, output: BagOutput, label_B: Tensor) -> Tensor:
+    def instance_loss(self, features_BNH: Tensor, attention_BKN: Tensor, label_B: Tensor) -> Tensor:
         """Mean cross-entropy of the most and the least attended tiles as in and out of the grade.
 
         With a smoothed top-1 SVM in CLAM, with cross-entropy as its --inst_loss ce has it.
         """
-        if output.attention_BKN is None or output.features_BNH is None:
-            raise ValueError("CLAM's instance loss needs attention and features")
-        num_heads, num_tiles = output.attention_BKN.shape[1:]
+        num_heads, num_tiles = attention_BKN.shape[1:]
         num = min(self.num_instances, num_tiles // 2)
         if num == 0:
-            return output.slide_BC.new_zeros(())
+            return features_BNH.sum() * 0
         truth = torch.tensor([1] * num + [0] * num, device=label_B.device)
         losses = []
         for weights_KN, features_NH, label in zip(
-            output.attention_BKN, output.features_BNH, label_B.tolist(), strict=True
+            attention_BKN, features_BNH, label_B.tolist(), strict=True
         ):
             order = weights_KN[min(label, num_heads - 1)].argsort(descending=True)
             rows = torch.cat([order[:num], order[-num:]])

@@ -1,6 +1,6 @@
 """What every method gives for bags of tiles, whatever it was trained by.
 
-B slides, N tiles of each, C ordered grades, F features, H hidden features, K attentions.
+B slides, N tiles of each, C ordered grades, F features, K attentions.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class BagOutput(NamedTuple):
     tile_BNC       logits of each tile
     slide_BC       logits of each slide
     attention_BKN  how much each tile counted, summing to 1 over N, or None; K is 1 or C
-    features_BNH   what the method's own losses look at, or None
+    own_loss       a term of the method's own, or None; it takes the slides' labels to have one
     """
 
     tile_BNC: Tensor
     slide_BC: Tensor
     attention_BKN: Tensor | None = None
-    features_BNH: Tensor | None = None
+    own_loss: Tensor | None = None
 
 
 def embedding(num_features: int, width: int, dropout: float) -> nn.Sequential:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from pathology.weak.bag import BagOutput, embedding
@@ -11,7 +10,7 @@ from pathology.weak.bag import BagOutput, embedding
 class DsMil(nn.Module):
     """Li et al., CVPR 2021. Slide logits are the mean of both streams, as there.
 
-    The first stream's maximum is trained, too, which is why tile scores come from it.
+    The maximum of the first stream is trained, too, which is why tile scores come from it.
     """
 
     def __init__(self, num_features: int, num_grades: int, *, width: int, dropout: float) -> None:
@@ -34,8 +33,3 @@ class DsMil(nn.Module):
         mean_BCH = weights_BNC.transpose(1, 2) @ self.value(features)
         slide_BC = 0.5 * (self.slide(mean_BCH)[..., 0] + tile_BNC.amax(dim=1))
         return BagOutput(tile_BNC, slide_BC, weights_BNC.transpose(1, 2))
-
-    @staticmethod
-    def max_stream(output: BagOutput) -> Tensor:
-        """Logits (B, C) of the first stream alone."""
-        return torch.amax(output.tile_BNC, dim=1)

@@ -40,10 +40,15 @@ class BagClassifier(nn.Module):
         super().__init__()
         self.bag, self.encoder = bag, encoder
 
-    def forward(self, tiles_BNF: Tensor) -> BagOutput:
-        """Scores of bags of features (B, N, F) or of pixels (B, N, 3, H, W)."""
+    def forward(self, tiles_BNF: Tensor, label_B: Tensor | None = None) -> BagOutput:
+        """Scores of bags of features (B, N, F) or of pixels (B, N, 3, H, W).
+
+        label_B  of the slides, in training, for a method with a loss of its own
+        """
         if self.encoder is not None:
             num, tiles = tiles_BNF.shape[0], tiles_BNF.flatten(0, 1)
-            tiles_BNF = self.encoder(tiles).unflatten(0, (num, -1))
-        output: BagOutput = self.bag(tiles_BNF)
+            features = self.encoder(tiles)
+            tiles_BNF = features.reshape(num, -1, features.shape[1])
+        told = (label_B,) if isinstance(self.bag, Clam) else ()
+        output: BagOutput = self.bag(tiles_BNF, *told)
         return output

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from pathology.weak.attention import Clam
 from pathology.weak.bag import BagBatch, BagOutput
 from pathology.weak.config import UpperConfig, WeakConfig
-from pathology.weak.dsmil import DsMil
 from pathology.weak.losses import (
     rectified_cross_entropy,
     upper_transition,
@@ -19,9 +17,7 @@ from pathology.weak.losses import (
 CLAM_BAG_WEIGHT = 0.7  # CLAM's --bag_weight
 
 
-def loss_terms(
-    config: WeakConfig, bag: nn.Module, output: BagOutput, batch: BagBatch
-) -> dict[str, Tensor]:
+def loss_terms(config: WeakConfig, output: BagOutput, batch: BagBatch) -> dict[str, Tensor]:
     """Weighted terms, each a scalar, whose sum is the loss of a batch."""
     label_B = batch.label_B
     num_tiles = batch.row_BN.shape[1]
@@ -35,15 +31,12 @@ def loss_terms(
             terms["upper"] = upper_term(config.upper, tile_TC, tile_label_T)
         return terms
     slide = functional.cross_entropy(output.slide_BC, label_B)
-    if isinstance(bag, Clam):
-        instance = bag.instance_loss(output, label_B)
-        return {
-            "slide": CLAM_BAG_WEIGHT * slide,
-            "instance": (1 - CLAM_BAG_WEIGHT) * instance,
-        }
-    if isinstance(bag, DsMil):
-        first = functional.cross_entropy(bag.max_stream(output), label_B)
-        return {"slide": 0.5 * slide, "instance": 0.5 * first}
+    if config.method == "dsmil":
+        critical = functional.cross_entropy(output.tile_BNC.amax(dim=1), label_B)
+        return {"slide": 0.5 * slide, "instance": 0.5 * critical}
+    if output.own_loss is not None:
+        instance = (1 - CLAM_BAG_WEIGHT) * output.own_loss
+        return {"slide": CLAM_BAG_WEIGHT * slide, "instance": instance}
     return {"slide": slide}
 
 

@@ -27,6 +27,7 @@ class WeakStep:
     slide_N, grade_N  of all tiles that are trained on
     scores            asked at the start of each epoch, where the method's tiles do not count alike
     best              the weights that validated best so far, with what they reached; see keep_best
+    history           what every epoch reached
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class WeakStep:
         self.memory = ScoreMemory(len(slide_N), config.rectify.score_rate)
         self.weight_N: NDArray[np.float32] = np.ones(len(slide_N), np.float32)
         self.best: dict[str, Any] = {}
+        self.history: list[dict[str, float]] = []
 
     def __call__(self, batch: BagBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss and the share of tiles that count."""
@@ -58,7 +60,8 @@ class WeakStep:
         rows = batch.row_BN.cpu().numpy()
         weight_BN = torch.from_numpy(self.weight_N[rows]).to(batch.tiles_BNF.device)
         batch = batch._replace(weight_BN=weight_BN)
-        terms = loss_terms(self.config, self.bare.bag, self.model(batch.tiles_BNF), batch)
+        output = self.model(batch.tiles_BNF, batch.label_B)
+        terms = loss_terms(self.config, output, batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.backward(torch.stack(list(terms.values())).sum())
         self.optimizer.step()
@@ -82,6 +85,7 @@ class WeakStep:
 
         Equal counts as better: later weights have seen more.
         """
+        self.history.append({"epoch": epoch, "validation": value})
         if not self.best or value >= self.best["value"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
             self.best = {"epoch": epoch, "value": value, "weights": weights}
@@ -109,6 +113,7 @@ class WeakStep:
             "memory": self.memory.state_dict(),
             "weight": torch.from_numpy(self.weight_N.copy()),
             "best": self.best,
+            "history": self.history,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -116,7 +121,8 @@ class WeakStep:
         self.bare.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.memory.load_state_dict(state["memory"])
-        self.weight_N, self.best = state["weight"].numpy().copy(), state["best"]
+        self.weight_N = state["weight"].numpy().copy()
+        self.best, self.history = state["best"], list(state["history"])
 
 
 def cosine(step: int, total: int) -> float:

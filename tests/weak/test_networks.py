@@ -90,8 +90,7 @@ def test_clam_learns_from_the_most_and_least_attended_tiles_of_the_label() -> No
     features = torch.randn(1, 4, 8)
     attention = torch.zeros(1, 3, 4)
     attention[0, 2] = torch.tensor([0.1, 0.7, 0.0, 0.2])
-    output = BagOutput(torch.zeros(1, 4, 3), torch.zeros(1, 3), attention, features)
-    found = clam.instance_loss(output, torch.tensor([2]))
+    found = clam.instance_loss(features, attention, torch.tensor([2]))
     wanted = nn.functional.cross_entropy(
         clam.instance[2](features[0, [1, 2]]), torch.tensor([1, 0])
     )
@@ -129,7 +128,7 @@ def test_every_method_learns_what_can_be_learned(method: str) -> None:
         batch = batch_of(features, label, truth)
         if method in ("rce", "rce-ut", "em"):  # as if scores were known
             batch = batch._replace(weight_BN=(truth == label[:, None]).float())
-        terms = loss_terms(settings, model.bag, model(features), batch)
+        terms = loss_terms(settings, model(features, label), batch)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
@@ -146,10 +145,10 @@ def test_the_upper_transition_lowers_grades_above_the_slides() -> None:
     features, label, truth = toy_bags(9, np.random.default_rng(0))
     bag = PooledTiles(16, 3, width=0, dropout=0.0)
     output = bag(features)
-    terms = loss_terms(config("ut"), bag, output, batch_of(features, label, truth))
+    terms = loss_terms(config("ut"), output, batch_of(features, label, truth))
     assert set(terms) == {"tile", "upper"}
     by_class = config("ut", upper={"weight": 2.0, "form": "class"})
-    other = loss_terms(by_class, bag, output, batch_of(features, label, truth))
+    other = loss_terms(by_class, output, batch_of(features, label, truth))
     assert other["upper"] > terms["upper"]
     assert torch.equal(other["tile"], terms["tile"])
 
@@ -158,7 +157,7 @@ def test_an_oracle_without_truth_learns_nothing() -> None:
     features, label, truth = toy_bags(3, np.random.default_rng(0))
     bag = PooledTiles(16, 3, width=0, dropout=0.0)
     unknown = batch_of(features, label, torch.full_like(truth, -1))
-    loss = loss_terms(config("oracle"), bag, bag(features), unknown)["tile"]
+    loss = loss_terms(config("oracle"), bag(features), unknown)["tile"]
     loss.backward()
     assert loss.item() == 0
     assert bag.head.weight.grad is not None and not bag.head.weight.grad.any()

@@ -1,0 +1,60 @@
+"""Where tiles lie on their slides, whether a store or a file of features says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.errors import SlideError
+from pathology.interop.h5_features import read_features
+from pathology.interop.tile_facts import facts_of_store
+from pathology.tiling.store import open_tiles
+from pipelines.tile_truth import has_truth, require_truth, truth_of_tiles
+from pipelines.weak_inputs import TiledSlide
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Corners (N, 2) in level-0 pixels, edge of a tile and size of the slide in the same."""
+
+    l0_xy: NDArray[np.int64]
+    l0_edge: int
+    l0_size: tuple[int, int]
+
+
+def places_of(slide: TiledSlide) -> Places:
+    """Where a slide's tiles lie. Raises SlideError where its file of features does not say."""
+    if slide.path.suffix != ".h5":
+        facts = facts_of_store(open_tiles(slide.path))
+        return Places(facts.l0_xy, facts.l0_edge, facts.l0_slide)
+    found = read_features(slide.path)
+    said = found.attributes
+    edge = said.get("patch_size_level0") or said.get("patch_size")
+    width, height = said.get("level0_width", 0), said.get("level0_height", 0)
+    if found.l0_xy is None or not edge:
+        raise SlideError(
+            slide.record.slide_id,
+            "its file of features does not say where tiles lie",
+            "Extract them with 'pathology features'",
+        )
+    return Places(found.l0_xy, int(edge), (int(width), int(height)))
+
+
+def truth_of_slides(slides: Sequence[TiledSlide], root: Path) -> NDArray[np.int64]:
+    """Grades of all tiles of these slides, one slide after the other; -1 where nobody knows.
+
+    Raises ArtifactError where the manifest names no map of grades at all.
+    """
+    require_truth([slide.record for slide in slides])
+    found = []
+    for slide in slides:
+        if has_truth(slide.record):
+            at = places_of(slide)
+            found.append(truth_of_tiles(slide.record, at.l0_xy, at.l0_edge, at.l0_size, root))
+        else:
+            found.append(np.full(slide.num_tiles, -1, np.int64))
+    return np.concatenate(found)

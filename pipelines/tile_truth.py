@@ -1,0 +1,66 @@
+"""What is true of tiles, where a map of grades lies beside a slide: for oracle and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.errors import ArtifactError, SlideError
+from pathology.core.manifest import SlideRecord
+
+COLUMN = "truth_path"  # of a manifest
+MIN_SHARE = 0.75  # of a tile's known tissue that must be of one grade
+
+
+def has_truth(record: SlideRecord) -> bool:
+    """Whether the manifest names a map for a slide."""
+    return bool(record.extra.get(COLUMN))
+
+
+def truth_of_tiles(
+    record: SlideRecord,
+    l0_xy: NDArray[np.int64],
+    l0_edge: int,
+    l0_size: tuple[int, int],
+    root: Path,
+) -> NDArray[np.int64]:
+    """Grade (N,) of each tile, -1 where its tissue is of several grades or nobody knows.
+
+    The map is an 8-bit picture of the whole slide, smaller than level 0: 0 for glass or not known,
+    k + 1 for grade k.
+    root  folder that a relative path starts from
+    Raises SlideError where the map cannot be read or has another shape than the slide.
+    """
+    path = root / str(record.extra[COLUMN])
+    map_HW = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if map_HW is None:
+        raise SlideError(record.slide_id, f"no map of grades can be read at {path}", "Check it")
+    scale_x, scale_y = l0_size[0] / map_HW.shape[1], l0_size[1] / map_HW.shape[0]
+    if abs(scale_x / scale_y - 1) > 0.02:
+        raise SlideError(
+            record.slide_id,
+            f"its map of grades has {map_HW.shape[1]}x{map_HW.shape[0]} px, another shape than "
+            f"the slide's {l0_size[0]}x{l0_size[1]}",
+            "Give the map of this slide",
+        )
+    found = np.full(len(l0_xy), -1, np.int64)
+    for number, (x, y) in enumerate(l0_xy.tolist()):
+        inside = map_HW[
+            int(y / scale_y) : max(int(y / scale_y) + 1, round((y + l0_edge) / scale_y)),
+            int(x / scale_x) : max(int(x / scale_x) + 1, round((x + l0_edge) / scale_x)),
+        ]
+        counts = np.bincount(inside[inside > 0].ravel(), minlength=2)[1:]
+        if counts.sum() and counts.max() >= MIN_SHARE * counts.sum():
+            found[number] = int(counts.argmax())
+    return found
+
+
+def require_truth(records: list[SlideRecord]) -> None:
+    """Raise ArtifactError where no slide has a map of grades."""
+    if not any(map(has_truth, records)):
+        raise ArtifactError(
+            f"the manifest names no map of grades: the oracle needs its column {COLUMN}"
+        )

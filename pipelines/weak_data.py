@@ -1,0 +1,94 @@
+"""The tiles of labelled slides, numbered through, as training and scoring read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pathology.core.artifact import publish
+from pathology.data.ahead import ahead
+from pathology.data.tile_source import FeatureTiles, SlideTable, StoreTiles, TileSource
+from pathology.interop.h5_features import read_features
+from pathology.models.encode import to_images
+from pipelines.weak_inputs import LabelledSlides, TiledSlide
+
+PIXEL_BLOCK = 32  # tiles that are decoded and scored at once
+FEATURE_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class NumberedTiles:
+    """Slides in a given order, and their tiles."""
+
+    slides: tuple[TiledSlide, ...]
+    table: SlideTable
+    source: TileSource
+    is_pixels: bool
+
+
+def number_tiles(
+    found: LabelledSlides, slides: Sequence[TiledSlide], cache: Path, *, is_first: bool = True
+) -> NumberedTiles:
+    """The tiles of these slides, in this order.
+
+    cache     file that features are put into one after the other, to be mapped
+    is_first  whether this process writes it; the others find it
+    """
+    table = SlideTable(
+        tuple(slide.record.slide_id for slide in slides),
+        np.array([found.grade(slide) for slide in slides], np.int64),
+        np.array([slide.num_tiles for slide in slides], np.int64),
+    )
+    source: TileSource
+    if found.kind == "pixels":
+        source = StoreTiles([slide.path for slide in slides], table.num_S)
+    else:
+        if is_first:
+            _write_features(cache, slides, found.tiles.num_features)
+        source = FeatureTiles(cache)
+    return NumberedTiles(tuple(slides), table, source, found.kind == "pixels")
+
+
+def _write_features(cache: Path, slides: Sequence[TiledSlide], num_features: int) -> None:
+    num = sum(slide.num_tiles for slide in slides)
+    with publish(cache) as scratch:
+        features = np.lib.format.open_memmap(
+            scratch, mode="w+", dtype=np.float32, shape=(num, num_features)
+        )
+        start = 0
+        for slide in slides:
+            features[start : start + slide.num_tiles] = read_features(slide.path).features_NF
+            start += slide.num_tiles
+        features.flush()
+        del features
+
+
+@dataclass(frozen=True, eq=False)
+class BlockReader:
+    """Tiles on a device, block by block, decoded ahead in threads.
+
+    size_px  edge that pixels are scaled to; None: as they are
+    """
+
+    tiles: NumberedTiles
+    pool: ThreadPoolExecutor
+    device: str = "cpu"
+    size_px: int | None = None
+
+    def __call__(self, rows: NDArray[np.int64]) -> Iterator[Tensor]:
+        """Features (n, F) or pixels (n, 3, H, W) from 0 to 1 of all these tiles."""
+        block = PIXEL_BLOCK if self.tiles.is_pixels else FEATURE_BLOCK
+        parts = [rows[start : start + block] for start in range(0, len(rows), block)]
+        if not self.tiles.is_pixels:
+            for part in parts:
+                yield torch.from_numpy(self.tiles.source.read(part)).to(self.device)
+            return
+        for pixels in ahead(self.pool, self.tiles.source.read, parts, depth=4):
+            yield to_images(pixels, self.device, self.size_px)
