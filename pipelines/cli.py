@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_data import data, export
-from pipelines.cli_learn import features
+from pipelines.cli_learn import features, train
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_stain_learn import stain
 
@@ -32,6 +32,7 @@ app.add_typer(stain, name="stain")
 app.command()(export)
 app.command()(features)
 app.add_typer(data, name="data")
+app.add_typer(train, name="train")
 
 
 @app.command()

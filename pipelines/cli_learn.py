@@ -1,4 +1,4 @@
-"""The commands around classifiers: features."""
+"""The commands around classifiers: features, train."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines.cli_options import ConfigFile, Overrides
+
+train = typer.Typer(no_args_is_help=True, help="Train classifiers.", rich_markup_mode="markdown")
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")
+]
 
 
 def features(
@@ -22,9 +27,7 @@ def features(
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the encoder runs.")
-    ] = "auto",
+    device: Device = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Tiles at once. Default: what suits the device.")
     ] = None,
@@ -65,3 +68,78 @@ def features(
     )
     print(f"Next: pathology train weak {out} --labels MANIFEST --out MODEL")
     raise typer.Exit(1 if failed else 0)
+
+
+@train.command("weak")
+def train_weak(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A tiling run, or the features of one.")
+    ],
+    labels: Annotated[
+        Path, typer.Option(metavar="MANIFEST", help="Table with slide_id, case_id, label.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="MODEL", help="The model, e.g. grades.pt; MODEL.run beside it.")
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="rce-ut (default), rce, ut, ce, mean, max, topk, em, abmil, clam-sb, clam-mb, "
+            "dsmil, transmil, oracle."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="CLAM's splits_K.csv. Default: the manifest's column split.")
+    ] = None,
+    val_share: Annotated[
+        float,
+        typer.Option(min=0.05, max=0.5, help="Training slides set aside if none are marked val."),
+    ] = 0.2,
+    seed: Annotated[int | None, typer.Option(help="Of weights, batches and splits.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of the encoder's weights, for training on pixels.")
+    ] = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one for each GPU.")] = 1,
+    precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
+) -> None:
+    """Learn to grade tiles from the diagnoses of slides alone.
+
+    A slide's label names the worst tissue on it. Tiles graded milder than their slide may be right,
+    tiles graded worse are wrong: the default method trains on just that. On features (see
+    `pathology features`) it takes minutes on a CPU; on a run, the encoder is trained, too.
+    Running the same command again goes on where it was stopped. Examples:
+
+        pathology train weak features --labels slides.csv --out grades.pt
+
+        pathology train weak RUN --labels slides.csv --out abmil.pt --method abmil
+
+        pathology train weak features --labels slides.csv --out m.pt --set 'grades=[low, high]'
+    """
+    from pathology.core.config import load_config
+    from pathology.weak.config import WeakConfig
+    from pipelines.progress import counting
+    from pipelines.weak_train import WeakOptions
+    from pipelines.weak_train import train_weak as run_training
+
+    words = [f"method={method}"] if method else []
+    words += [] if seed is None else [f"seed={seed}"]
+    settings = load_config(WeakConfig, config, [*(set_ or ()), *words])
+    options = WeakOptions(
+        device=device, num_devices=devices, precision=precision, splits=splits,
+        val_share=val_share, weights=weights,
+    )  # fmt: skip
+    total = settings.epochs * settings.steps_per_epoch
+    with counting("train", total, "steps") as show:
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
+
+        card = run_training(run, labels, out, settings, options, on_step=on_step, say=typer.echo)
+    print(f"{out}: {' < '.join(card.grades)} by {card.method}, research use only")
+    reached = card.metrics["val_mean_auroc"]
+    if reached >= 0:
+        print(f"  slides set aside: mean AUROC {reached:.3f} in epoch {card.metrics['epoch']:.0f}")
+    print(f"Next: pathology predict {out} {run} --out predictions.csv")

@@ -1,0 +1,193 @@
+"""`pathology train weak` as users run it, on features of a toy cohort."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pathology.core.errors import ArtifactError, ConfigError, ManifestError
+from pathology.core.state import load_state
+from pathology.interop.h5_features import read_features, write_features
+from pathology.models.card import ContractError, load_classifier
+from pathology.training.loop import read_metrics
+from pathology.weak.config import WeakConfig
+from pipelines.weak_train import WeakOptions, train_weak
+from tests.pipelines.weak_cohort import GRADES, NUM_FEATURES, write_cohort
+
+FAST = {
+    "epochs": 6, "epoch_tiles": 1024, "tiles_per_slide": 16, "width": 16, "dropout": 0.1,
+    "learning_rate": 0.01,
+}  # fmt: skip
+CPU = WeakOptions(device="cpu")
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "pipelines", *map(str, words)]
+
+
+def settings(**more: object) -> list[str]:
+    return [w for k, v in {**FAST, **more}.items() for w in ("--set", f"{k}={v}")]
+
+
+def config(**more: object) -> WeakConfig:
+    return WeakConfig.model_validate({**FAST, **more})
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+def test_as_a_command(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    features, manifest = cohort
+    out = tmp_path / "grades.pt"
+    words = command(
+        "train", "weak", features, "--labels", manifest, "--out", out, "--device", "cpu"
+    )
+    done = subprocess.run([*words, *settings()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "healthy < adenoma < carcinoma" in done.stdout
+    assert "Next: pathology predict" in done.stdout
+    assert "12 slides train, 6 choose, 6 are left out" in done.stdout
+    card, weights = load_classifier(out)
+    assert card.grades == GRADES
+    assert (card.tiles.size_px, card.tiles.mpp, card.tiles.num_features) == (256, 0.5, NUM_FEATURES)
+    assert card.metrics["val_mean_auroc"] > 0.9
+    assert card.slide_rule is not None
+    assert weights
+    names = {path.name for path in (tmp_path / "grades.run").iterdir()}
+    assert {"checkpoint.pt", "curves.png", "epochs.jsonl", "metrics.jsonl", "run.json"} <= names
+    record = json.loads((tmp_path / "grades.run" / "run.json").read_text())
+    assert record["split"]["train"][0] == "s00"
+    epochs = read_metrics(tmp_path / "grades.run" / "epochs.jsonl")
+    assert [row["epoch"] for row in epochs] == list(range(1, len(epochs) + 1))
+
+
+@pytest.mark.parametrize(
+    "method", ["rce", "ut", "ce", "mean", "max", "topk", "em", "abmil", "clam-sb", "clam-mb",
+               "dsmil", "transmil"],
+)  # fmt: skip
+def test_every_method_trains(cohort: tuple[Path, Path], tmp_path: Path, method: str) -> None:
+    card = train_weak(*cohort, tmp_path / "m.pt", config(method=method, epochs=2), CPU)
+    assert card.method == method
+    assert load_classifier(tmp_path / "m.pt")[0] == card
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with_to_the_same_model(
+    cohort: tuple[Path, Path], tmp_path: Path
+) -> None:
+    features, manifest = cohort
+    whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
+
+    def words(out: Path) -> list[str]:
+        line = command("train", "weak", features, "--labels", manifest, "--out", out)
+        return [*line, "--device", "cpu", *settings(epochs=60, patience=60)]
+
+    subprocess.run(words(whole), check=True, capture_output=True)
+    process = subprocess.Popen(words(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "cut.run" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stopped = load_state(checkpoint)
+    assert 0 < stopped["step"] < 60 * config().steps_per_epoch
+    assert not cut.exists()
+    done = subprocess.run(words(cut), check=True, capture_output=True, text=True)
+    assert "went on from step" in done.stdout
+    ends = [load_state(tmp_path / f"{name}.run" / "checkpoint.pt") for name in ("whole", "cut")]
+    scores = [end["update"]["memory"]["scores"] for end in ends]
+    assert bool((scores[0] == scores[1]).all())
+    assert float(scores[0].min()) < 0.9  # it has thought of them
+    (one, first), (other, second) = (load_classifier(path) for path in (whole, cut))
+    assert one == other
+    assert all(bool((first[name] == second[name]).all()) for name in first)
+
+
+@pytest.mark.slow
+def test_two_processes_think_the_same_of_tiles_as_one(
+    cohort: tuple[Path, Path], tmp_path: Path
+) -> None:
+    features, manifest = cohort
+    scores = []
+    for devices in (1, 2):
+        out = tmp_path / f"{devices}.pt"
+        line = command("train", "weak", features, "--labels", manifest, "--out", out)
+        more = settings(epochs=4, dropout=0.0, patience=9)
+        done = subprocess.run(
+            [*line, "--device", "cpu", "--devices", str(devices), *more],
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        state = load_state(tmp_path / f"{devices}.run" / "checkpoint.pt")
+        scores.append(state["update"]["memory"]["scores"].numpy())
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+    assert scores[0].min() < 0.9
+
+
+def test_a_finished_training_is_not_repeated(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    said: list[str] = []
+    first = train_weak(*cohort, tmp_path / "m.pt", config(patience=1), CPU)
+    again = train_weak(*cohort, tmp_path / "m.pt", config(patience=1), CPU, say=said.append)
+    assert again == first
+    assert any("went on from step" in line for line in said)
+
+
+def test_what_cannot_be_trained_on_is_named(tmp_path: Path) -> None:
+    features, manifest = write_cohort(tmp_path / "a", 12)
+    text, out = manifest.read_text(), tmp_path / "m.pt"
+
+    def refused(changed: str, error: type[Exception], said: str, **more: object) -> None:
+        manifest.write_text(changed)
+        with pytest.raises(error, match=said):
+            train_weak(features, manifest, out, config(**more), CPU)
+        assert not out.exists()
+
+    refused(text, ConfigError, "'carcinoma' is not among", grades=("healthy", "adenoma"))
+    refused(text.replace("adenoma", "odd"), ConfigError, "which of the labels")
+    one_label = text.replace("adenoma", "healthy").replace("carcinoma", "healthy")
+    refused(one_label, ConfigError, "needs two grades")
+    refused(text.replace("s0", "x0").replace("s1", "x1"), ArtifactError, "in common")
+    refused(text.replace("c03,", "c00,").replace("c06,", "c00,"), ManifestError, "'c00'")
+    with pytest.raises(ArtifactError, match="no such file"):
+        train_weak(tmp_path / "no", manifest, out, config(), CPU)
+
+
+def test_slides_that_do_not_fit_are_lines(tmp_path: Path) -> None:
+    features, manifest = write_cohort(tmp_path / "a", 15)
+    text = manifest.read_text()
+    manifest.write_text(text.replace("s01,c01,adenoma", "s01,c01,").replace("s02,c02", "t02,c02"))
+    found = read_features(features / "s04.h5")
+    broken = found.features_NF.copy()
+    broken[3:5, 0] = np.nan
+    write_features(features / "s04.h5", broken, found.l0_xy, {"encoder": "toy"}, {})  # type: ignore[arg-type]
+    (features / "s05.h5").write_bytes(b"no hdf5")
+    said: list[str] = []
+    train_weak(features, manifest, tmp_path / "m.pt", config(epochs=1), CPU, say=said.append)
+    text = "\n".join(said)
+    for line in (
+        "s02", "have no label", "have a label but no tiles", "t02",
+        "2 of ", "no numbers", "s05: ", "not a readable",
+    ):  # fmt: skip
+        assert line in text, line
+
+
+def test_features_of_two_encoders_are_not_mixed(tmp_path: Path) -> None:
+    features, manifest = write_cohort(tmp_path / "a", 12)
+    found = read_features(features / "s03.h5")
+    write_features(features / "s03.h5", found.features_NF, found.l0_xy, {"encoder": "other"}, {})  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match=r"s03 is not as s00: encoder is 'other'"):
+        train_weak(features, manifest, tmp_path / "m.pt", config(), CPU)
+    write_features(
+        features / "s03.h5", found.features_NF, found.l0_xy,  # type: ignore[arg-type]
+        {"encoder": "toy"}, {"achieved_mpp": 0.25, "tile_size_px": 256},
+    )  # fmt: skip
+    with pytest.raises(ContractError, match=r"0\.25 um/px, expected 0\.5"):
+        train_weak(features, manifest, tmp_path / "m.pt", config(), CPU)
