@@ -34,6 +34,7 @@ from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
 from pathology.weak.slide_rule import fit_slide_rule
 from pathology.weak.step import WeakStep
+from pipelines.features import weights_digest
 from pipelines.tile_places import truth_of_slides
 from pipelines.weak_data import BlockReader, number_tiles
 from pipelines.weak_inputs import LabelledSlides, read_labelled, require_several_grades
@@ -248,6 +249,7 @@ class Training:
         return tiles.model_copy(
             update={
                 "encoder": encoder.name,
+                "weights": weights_digest(encoder),
                 "encoder_px": self.config.tile_px,
                 "num_features": encoder.num_features,
             }

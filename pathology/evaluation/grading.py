@@ -1,0 +1,210 @@
+"""How well ordered grades are predicted, with intervals by case.
+
+N items (tiles or slides), C grades benign first, K cases. Everything that is reported is a function
+of counts that add up over cases, so that a bootstrap draws cases and adds their counts: a thousand
+draws of a hundred thousand tiles cost a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUM_BINS = 1000  # of a probability, for the areas under curves
+NUM_CALIBRATION_BINS = 15
+NUM_DRAWS = 1000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CaseCounts:
+    """Counts of each of K cases.
+
+    confusion_KCC    items by true and by predicted grade
+    beyond_KS2B      for each step between grades, items below it and beyond it, by the bin of
+                     P(grade >= k)
+    calibration_K3B  by the bin of confidence: items, those that are right, and summed confidence
+    upper_K2         items predicted above their slide's grade, and all that have one
+    """
+
+    confusion_KCC: Floats
+    beyond_KS2B: Floats
+    calibration_K3B: Floats
+    upper_K2: Floats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the 95 % interval of a bootstrap by case; nan where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def count_by_case(
+    probability_NC: Floats,
+    truth_N: NDArray[np.int64],
+    case_N: NDArray[np.int64],
+    limit_N: NDArray[np.int64] | None = None,
+    predicted_N: NDArray[np.int64] | None = None,
+) -> CaseCounts:
+    """Counts of all cases.
+
+    truth_N      grade of each item, -1 where it is not known
+    case_N       which case an item belongs to, numbered from 0
+    limit_N      grade of each item's slide, which its own cannot exceed; -1 where it is not known
+    predicted_N  grades that were decided on; None: the most probable
+    """
+    num_cases, num_grades = int(case_N.max()) + 1 if len(case_N) else 0, probability_NC.shape[1]
+    predicted_N = probability_NC.argmax(axis=1) if predicted_N is None else predicted_N
+    known = truth_N >= 0
+    case, truth, predicted = case_N[known], truth_N[known], predicted_N[known]
+    confusion = np.zeros((num_cases, num_grades, num_grades))
+    np.add.at(confusion, (case, truth, predicted), 1)
+    beyond_NS = np.cumsum(probability_NC[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    beyond = np.zeros((num_cases, num_grades - 1, 2, NUM_BINS))
+    for step in range(num_grades - 1):
+        place = _bins(beyond_NS[known, step], NUM_BINS)
+        np.add.at(beyond[:, step], (case, (truth > step).astype(np.int64), place), 1)
+    calibration = np.zeros((num_cases, 3, NUM_CALIBRATION_BINS))
+    confidence = probability_NC[known].max(axis=1, initial=0)
+    place = _bins(confidence, NUM_CALIBRATION_BINS)
+    is_right = probability_NC[known].argmax(axis=1) == truth if len(truth) else truth > 0
+    for row, amount in enumerate((np.ones(len(case)), is_right, confidence)):
+        np.add.at(calibration[:, row], (case, place), amount)
+    upper = np.zeros((num_cases, 2))
+    if limit_N is not None:
+        has_limit = limit_N >= 0
+        np.add.at(upper[:, 0], case_N[has_limit], (predicted_N > limit_N)[has_limit])
+        np.add.at(upper[:, 1], case_N[has_limit], 1)
+    return CaseCounts(confusion, beyond, calibration, upper)
+
+
+def measures(counts: CaseCounts, weight_K: Floats, grades: tuple[str, ...]) -> dict[str, float]:
+    """All figures of cases that count so many times each.
+
+    balanced_accuracy  mean recall of the grades that occur
+    kappa              Cohen's, quadratic weights
+    auroc              mean over the steps between grades; auroc_<grade> of at least that grade
+    auprc_<grade>      average precision of at least that grade
+    recall_<grade>     share of that grade's items that are predicted to be it
+    ece                expected calibration error: Guo et al., ICML 2017, eq. 3
+    upper_rate         share predicted above their slide's grade
+    """
+    confusion_CC = np.tensordot(weight_K, counts.confusion_KCC, 1)
+    total_C = confusion_CC.sum(axis=1)
+    found = {"balanced_accuracy": float("nan"), "kappa": _kappa(confusion_CC)}
+    recalls = {}
+    for grade, name in enumerate(grades):
+        recalls[f"recall_{name}"] = _share(confusion_CC[grade, grade], total_C[grade])
+    there = [value for value in recalls.values() if not np.isnan(value)]
+    found["balanced_accuracy"] = float(np.mean(there)) if there else float("nan")
+    beyond_S2B = np.tensordot(weight_K, counts.beyond_KS2B, 1)
+    areas = {name: _auroc(*beyond_S2B[s]) for s, name in enumerate(grades[1:])}
+    known = [area for area in areas.values() if not np.isnan(area)]
+    found["auroc"] = float(np.mean(known)) if known else float("nan")
+    found |= {f"auroc_{name}": area for name, area in areas.items()}
+    found |= {f"auprc_{name}": _auprc(*beyond_S2B[s]) for s, name in enumerate(grades[1:])}
+    found |= recalls
+    found["ece"] = _ece(np.tensordot(weight_K, counts.calibration_K3B, 1))
+    upper_2 = weight_K @ counts.upper_K2
+    found["upper_rate"] = _share(upper_2[0], upper_2[1])
+    return found
+
+
+def estimates(
+    counts: CaseCounts, grades: tuple[str, ...], seed: int = 0, num_draws: int = NUM_DRAWS
+) -> dict[str, Estimate]:
+    """Every figure with the interval of a bootstrap that draws whole cases."""
+    num_cases = len(counts.confusion_KCC)
+    points = measures(counts, np.ones(num_cases), grades)
+    random = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in points}
+    for _ in range(num_draws if num_cases > 1 else 0):
+        weight = np.bincount(random.integers(num_cases, size=num_cases), minlength=num_cases)
+        for name, value in measures(counts, weight.astype(np.float64), grades).items():
+            drawn[name].append(value)
+    return {name: _estimate(value, drawn[name]) for name, value in points.items()}
+
+
+def curve(counts: CaseCounts, step: int) -> tuple[Floats, Floats]:
+    """False and true positive rates of "beyond this step", from (0, 0) to (1, 1)."""
+    below_B, beyond_B = counts.beyond_KS2B[:, step].sum(axis=0)
+    return tuple(  # type: ignore[return-value]
+        np.concatenate([[0.0], np.cumsum(side[::-1]) / max(1.0, side.sum())])
+        for side in (below_B, beyond_B)
+    )
+
+
+def reliability(counts: CaseCounts) -> tuple[Floats, Floats, Floats]:
+    """Mean confidence, accuracy and number of items of each bin that has any."""
+    number_B, right_B, confidence_B = counts.calibration_K3B.sum(axis=0)
+    has = number_B > 0
+    return confidence_B[has] / number_B[has], right_B[has] / number_B[has], number_B[has]
+
+
+def table_rows(
+    level: str, centre: str, num: Mapping[str, int], found: Mapping[str, Estimate]
+) -> list[dict[str, object]]:
+    """One row for each figure, for metrics.csv."""
+    return [
+        {"level": level, "centre": centre, "metric": name, "value": round(e.value, 6),
+         "low": round(e.low, 6), "high": round(e.high, 6), **num}
+        for name, e in found.items()
+    ]  # fmt: skip
+
+
+def _bins(values: Floats, num: int) -> NDArray[np.int64]:
+    return np.clip((values * num).astype(np.int64), 0, num - 1)
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _kappa(confusion_CC: Floats) -> float:
+    """Quadratic weighted kappa: Cohen, Psychological Bulletin 1968."""
+    number, grades = confusion_CC.sum(), np.arange(len(confusion_CC))
+    if not number:
+        return float("nan")
+    apart_CC = (grades[:, None] - grades[None]) ** 2
+    expected_CC = np.outer(confusion_CC.sum(axis=1), confusion_CC.sum(axis=0)) / number
+    chance = float((apart_CC * expected_CC).sum())
+    return 1 - float((apart_CC * confusion_CC).sum()) / chance if chance else float("nan")
+
+
+def _auroc(below_B: Floats, beyond_B: Floats) -> float:
+    """Share of pairs in the right order, ties counting half: Mann and Whitney."""
+    pairs = below_B.sum() * beyond_B.sum()
+    if not pairs:
+        return float("nan")
+    lower_B = np.cumsum(below_B) - below_B
+    return float((beyond_B * (lower_B + 0.5 * below_B)).sum() / pairs)
+
+
+def _auprc(below_B: Floats, beyond_B: Floats) -> float:
+    """Average precision: sum over thresholds of precision times the gain in recall."""
+    if not beyond_B.sum() or not below_B.sum():
+        return float("nan")
+    true_B, false_B = np.cumsum(beyond_B[::-1]), np.cumsum(below_B[::-1])
+    precision_B = true_B / np.maximum(1e-12, true_B + false_B)
+    return float((precision_B * beyond_B[::-1]).sum() / beyond_B.sum())
+
+
+def _ece(calibration_3B: Floats) -> float:
+    number_B, right_B, confidence_B = calibration_3B
+    if not number_B.sum():
+        return float("nan")
+    return float(np.abs(right_B - confidence_B).sum() / number_B.sum())
+
+
+def _estimate(value: float, drawn: list[float]) -> Estimate:
+    kept = [one for one in drawn if not np.isnan(one)]
+    if np.isnan(value) or not kept:
+        return Estimate(value, float("nan"), float("nan"))
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))

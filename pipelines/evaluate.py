@@ -1,0 +1,258 @@
+"""How good predictions are: tiles and slides, in all and in each centre, with intervals by case."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathology.core.artifact import write_text
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.evaluation.grading import (
+    CaseCounts,
+    Estimate,
+    count_by_case,
+    estimates,
+    table_rows,
+)
+from pathology.evaluation.grading_plots import draw_centres, draw_grading
+from pipelines.predict import slides_table
+from pipelines.tile_truth import has_truth, truth_of_tiles
+
+PREFIX = "prob_"
+ALL = "all"
+SHOWN = ("balanced_accuracy", "auroc", "kappa")
+
+
+@dataclass(frozen=True, eq=False)
+class TilePredictions:
+    """predictions.csv: rows (N,) of slides, corners, edges and probabilities (N, C)."""
+
+    grades: tuple[str, ...]
+    slide_N: NDArray[np.object_]
+    l0_xy: NDArray[np.int64]
+    l0_edge_N: NDArray[np.int64]
+    probability_NC: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SlidePredictions:
+    """predictions.slides.csv: a row for each slide; grade -1 where there is none."""
+
+    slide_ids: tuple[str, ...]
+    grade_S: NDArray[np.int64]
+    probability_SC: NDArray[np.float64]
+    l0_size_S2: NDArray[np.int64]
+    problems: tuple[str, ...]
+    grade_names: tuple[str, ...]
+
+
+def evaluate(predictions: Path, labels: Path, out: Path) -> dict[str, Any]:
+    """Write OUT/metrics.json, metrics.csv and plots; returns what metrics.json holds.
+
+    Tiles are judged where the manifest names maps of grades, slides by their labels, and tiles by
+    their slides' labels: none can be worse than its slide. Raises ConfigError for labels that the
+    predictions do not know, ArtifactError for a table that is none.
+    """
+    tiles = read_tile_predictions(predictions)
+    slides = read_slide_predictions(slides_table(predictions), tiles.grades)
+    records = {record.slide_id: record for record in read_manifest(labels).slides}
+    for record in records.values():
+        if record.label and record.label not in tiles.grades:
+            raise ConfigError(
+                f"{record.slide_id}: its label {record.label!r} is none of the grades that were "
+                f"predicted ({', '.join(tiles.grades)})"
+            )
+    known = [name for name in slides.slide_ids if name in records]
+    if not known:
+        raise ArtifactError(f"{predictions} and {labels} have no slide in common")
+    levels = {
+        "slide": _slide_level(slides, records),
+        "tile": _tile_level(tiles, slides, records, labels.parent),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, Any] = {
+        "note": "Research use only.",
+        "predictions": str(predictions),
+        "labels": str(labels),
+        "grades": tiles.grades,
+        "problems": {i: p for i, p in zip(slides.slide_ids, slides.problems, strict=True) if p},
+        "not_in_manifest": [name for name in slides.slide_ids if name not in records],
+        "not_predicted": [n for n, r in records.items() if r.label and n not in slides.slide_ids],
+    }
+    rows: list[dict[str, object]] = []
+    for level, items in levels.items():
+        found = _by_centre(items, tiles.grades)
+        facts[level] = {
+            centre: {"num_cases": num, **{k: asdict(e) for k, e in estimate.items()}}
+            for centre, (num, estimate) in found.items()
+        }
+        for centre, (num, estimate) in found.items():
+            rows += table_rows(level, centre, {"num_cases": num}, estimate)
+        if (items.truth_N >= 0).any():
+            counts = items.counts(np.ones(len(items.truth_N), np.bool_))
+            draw_grading(counts, tiles.grades, out / f"{level}s.png", f"{level}s, all centres")
+            if len(found) > 2:
+                shown = {centre: estimate for centre, (_, estimate) in found.items()}
+                draw_centres(shown, SHOWN, out / f"{level}s_by_centre.png", f"{level}s by centre")
+    write_text(out / "metrics.json", json.dumps(_plain(facts), indent=1))
+    write_text(out / "metrics.csv", _csv(rows))
+    return facts
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Tiles or slides, whatever is judged: see count_by_case."""
+
+    probability_NC: NDArray[np.float64]
+    truth_N: NDArray[np.int64]
+    case_N: NDArray[np.object_]
+    centre_N: NDArray[np.object_]
+    limit_N: NDArray[np.int64]
+    predicted_N: NDArray[np.int64]
+
+    def counts(self, chosen: NDArray[np.bool_]) -> CaseCounts:
+        """Counts of the cases of some items."""
+        _, case = np.unique(self.case_N[chosen].astype(str), return_inverse=True)
+        return count_by_case(
+            self.probability_NC[chosen], self.truth_N[chosen], case, self.limit_N[chosen],
+            self.predicted_N[chosen],
+        )  # fmt: skip
+
+
+def _by_centre(items: Items, grades: tuple[str, ...]) -> dict[str, tuple[int, dict[str, Estimate]]]:
+    """Figures of all items and of those of each centre, with the number of cases."""
+    centres = sorted({str(c) for c in items.centre_N if c})
+    chosen = {ALL: np.ones(len(items.truth_N), np.bool_)}
+    chosen |= {centre: items.centre_N == centre for centre in centres if len(centres) > 1}
+    found = {}
+    for name, rows in chosen.items():
+        if rows.any():
+            counts = items.counts(rows)
+            found[name] = (len(counts.upper_K2), estimates(counts, grades))
+    return found
+
+
+def _slide_level(slides: SlidePredictions, records: dict[str, SlideRecord]) -> Items:
+    rows = [
+        number
+        for number, name in enumerate(slides.slide_ids)
+        if name in records and records[name].label and slides.grade_S[number] >= 0
+    ]
+    mine = [records[slides.slide_ids[number]] for number in rows]
+    names = list(slides.grade_names)
+    truth = np.array([names.index(record.label) for record in mine], np.int64)
+    return Items(
+        slides.probability_SC[rows], truth, _array([r.case_id or r.slide_id for r in mine]),
+        _array([r.centre for r in mine]), truth, slides.grade_S[rows],
+    )  # fmt: skip
+
+
+def _tile_level(
+    tiles: TilePredictions,
+    slides: SlidePredictions,
+    records: dict[str, SlideRecord],
+    root: Path,
+) -> Items:
+    place = {name: number for number, name in enumerate(slides.slide_ids)}
+    truth = np.full(len(tiles.slide_N), -1, np.int64)
+    limit, case, centre = truth.copy(), tiles.slide_N.copy(), np.full(len(truth), "", object)
+    for name in dict.fromkeys(tiles.slide_N.tolist()):
+        record, rows = records.get(name), tiles.slide_N == name
+        if record is None:
+            continue
+        case[rows], centre[rows] = record.case_id or name, record.centre
+        limit[rows] = tiles.grades.index(record.label) if record.label else -1
+        if has_truth(record):
+            width, height = slides.l0_size_S2[place[name]].tolist()
+            truth[rows] = truth_of_tiles(
+                record, tiles.l0_xy[rows], int(tiles.l0_edge_N[rows][0]), (width, height), root
+            )
+    known = np.array([name in records for name in tiles.slide_N], np.bool_)
+    probability = tiles.probability_NC[known]
+    return Items(
+        probability, truth[known], case[known], centre[known], limit[known],
+        probability.argmax(axis=1),
+    )  # fmt: skip
+
+
+def read_tile_predictions(path: Path) -> TilePredictions:
+    """A table of tiles. Raises ArtifactError where it is none."""
+    rows, columns = _read(path)
+    grades = tuple(name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX))
+    needed = {"slide_id", "l0_x", "l0_y"}
+    if not needed <= set(columns) or len(grades) < 2 or not rows:
+        raise ArtifactError(
+            f"{path}: no predictions of tiles. Expected slide_id, l0_x, l0_y and prob_<grade> "
+            "columns, as 'pathology predict' writes them"
+        )
+    try:
+        probability = np.array([[row[PREFIX + g] for g in grades] for row in rows], np.float64)
+        l0_xy = np.array([[row["l0_x"], row["l0_y"]] for row in rows], np.float64).astype(np.int64)
+        edge = np.array([row.get("l0_edge") or 0 for row in rows], np.float64).astype(np.int64)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: a cell is no number ({error})") from error
+    if not np.isfinite(probability).all():
+        raise ArtifactError(f"{path}: some probabilities are no numbers: predict again")
+    return TilePredictions(
+        grades, _array([row["slide_id"] for row in rows]), l0_xy, edge, probability
+    )
+
+
+def _array(values: Sequence[str]) -> NDArray[np.object_]:
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made
+
+
+def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredictions:
+    """A table of slides beside one of tiles. Raises ArtifactError where it is none."""
+    rows, columns = _read(path)
+    if not {"slide_id", "grade", *(PREFIX + grade for grade in grades)} <= set(columns):
+        raise ArtifactError(f"{path}: no predictions of slides, as 'pathology predict' writes them")
+    return SlidePredictions(
+        tuple(row["slide_id"] for row in rows),
+        np.array(
+            [grades.index(r["grade"]) if r["grade"] in grades else -1 for r in rows], np.int64
+        ),
+        np.array([[float(row[PREFIX + g] or "nan") for g in grades] for row in rows]),
+        np.array([[int(r.get("l0_width") or 0), int(r.get("l0_height") or 0)] for r in rows]),
+        tuple(row.get("problem", "") for row in rows),
+        grades,
+    )
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            return list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ArtifactError(f"{path}: cannot be read ({error})") from error
+
+
+def _csv(rows: Sequence[dict[str, object]]) -> str:
+    text = io.StringIO()
+    names = ["level", "centre", "metric", "value", "low", "high", "num_cases"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """The value for JSON, which knows no nan."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,238 @@
+"""Grades of tiles and slides by a trained classifier, as two tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pathology.core.artifact import publish, write_text
+from pathology.core.config import load_config
+from pathology.core.errors import ArtifactError, PathologyError, reason_of
+from pathology.models.card import (
+    ModelCard,
+    TileContract,
+    card_fingerprint,
+    load_classifier,
+    require_match,
+)
+from pathology.models.encode import prepare
+from pathology.models.encoder import Encoder, make_encoder
+from pathology.slides.jpeg import DamagedJpeg
+from pathology.weak.config import WeakConfig
+from pathology.weak.network import BagClassifier, bag_network
+from pathology.weak.predict import score_slide
+from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
+from pipelines.features import weights_digest
+from pipelines.tile_places import places_of
+from pipelines.weak_data import BlockReader, number_tiles
+from pipelines.weak_inputs import LabelledSlides, TiledSlide, read_tiled
+
+FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model that is ready: its card, its network on a device, and the rule for slides."""
+
+    card: ModelCard
+    model: BagClassifier
+    rule: SlideRule | None
+    fingerprint: str
+    device: str
+
+
+@dataclass(frozen=True)
+class SlideGrade:
+    """A slide's row in the table of slides; problem says why there is no grade.
+
+    entropy  of the grades' probabilities over its greatest value: 0 sure, 1 anything
+    """
+
+    slide_id: str
+    num_tiles: int = 0
+    grade: str = ""
+    probability_C: tuple[float, ...] = ()
+    entropy: float = float("nan")
+    l0_size: tuple[int, int] = (0, 0)
+    problem: str = ""
+
+
+def load_for_use(
+    path: Path, device: str = "cpu", weights: Path | None = None, *, is_pixels: bool = True
+) -> Classifier:
+    """A classifier from its file.
+
+    weights    a file of the encoder's, where it is not in the model's
+    is_pixels  whether it will be given pixels; without, the encoder is not needed
+    Raises ArtifactError for a file that is damaged, ConfigError where the encoder cannot be had.
+    """
+    card, state = load_classifier(path)
+    config = load_config(WeakConfig).model_validate(card.settings)
+    encoder: Encoder | None = None
+    if is_pixels:
+        encoder = make_encoder(
+            card.tiles.encoder, weights=weights, is_pretrained=not card.has_encoder
+        )
+    model = BagClassifier(bag_network(config, card.tiles.num_features), encoder)
+    kept = state if is_pixels else {k: v for k, v in state.items() if k.startswith("bag.")}
+    try:
+        missing, surplus = model.load_state_dict(kept, strict=False)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{path}: its weights are of another architecture ({said})") from error
+    lost = [n for n in missing if n.startswith("bag.") or (card.has_encoder and is_pixels)]
+    if lost or surplus:
+        raise ArtifactError(
+            f"{path}: its weights are of another architecture, e.g. {(lost or surplus)[0]}"
+        )
+    if encoder is not None:
+        prepare(encoder, device)
+        if not card.has_encoder and card.tiles.weights:
+            found = card.tiles.model_copy(update={"weights": weights_digest(encoder)})
+            require_match(card.tiles, found, f"encoder {encoder.name}")
+    rule = None if card.slide_rule is None else SlideRule.model_validate(card.slide_rule)
+    name = card_fingerprint(card, state)
+    return Classifier(card, model.to(device).eval().requires_grad_(False), rule, name, device)
+
+
+def predict(
+    model_path: Path,
+    path: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    weights: Path | None = None,
+    on_slide: Callable[[SlideGrade], None] = lambda grade: None,
+) -> list[SlideGrade]:
+    """Write OUT, a row for each tile, and OUT's .slides.csv, a row for each slide.
+
+    Slides are scored one by one and kept, so that a stopped run goes on. Raises ContractError
+    where tiles are not what the model was taught on.
+    """
+    kind, slides, problems = read_tiled(path)
+    classifier = load_for_use(model_path, device, weights, is_pixels=kind == "pixels")
+    grades = [
+        SlideGrade(line.partition(":")[0], problem=line.partition(": ")[2]) for line in problems
+    ]
+    parts = out.with_name(f".{out.stem}.{classifier.fingerprint}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    for grade in grades:
+        on_slide(grade)
+    wanted = classifier.card.tiles
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+        for slide in slides:
+            require_match(wanted, _seen(slide.tiles, wanted), slide.record.slide_id)
+        for slide in slides:
+            try:
+                grades.append(_predict_slide(classifier, slide, kind, parts, pool))
+            except FAULTS as fault:
+                grades.append(SlideGrade(slide.record.slide_id, problem=reason_of(fault)))
+            on_slide(grades[-1])
+    names = classifier.card.grades
+    with publish(out) as scratch, scratch.open("w", encoding="utf-8") as stream:
+        stream.write(",".join(["slide_id", "l0_x", "l0_y", "l0_edge", *_columns(names)]) + "\n")
+        for grade in grades:
+            part = parts / f"{grade.slide_id}.csv"
+            if not grade.problem and part.is_file():
+                with part.open(encoding="utf-8") as rows:
+                    shutil.copyfileobj(rows, stream)
+    write_text(slides_table(out), _slides_csv(grades, names))
+    shutil.rmtree(parts, ignore_errors=True)
+    return grades
+
+
+def slides_table(out: Path) -> Path:
+    """Where the table of slides lies: predictions.slides.csv beside predictions.csv."""
+    return out.with_name(f"{out.stem}.slides.csv")
+
+
+def _seen(found: TileContract, wanted: TileContract) -> TileContract:
+    """Pixels reach the model's own encoder: nothing is asked of one."""
+    if found.encoder or found.num_features:
+        return found
+    return found.model_copy(update={"encoder_px": wanted.encoder_px})
+
+
+def _predict_slide(
+    classifier: Classifier, slide: TiledSlide, kind: str, parts: Path, pool: ThreadPoolExecutor
+) -> SlideGrade:
+    """The grade of a slide, whose tiles' rows are kept in a part of the table."""
+    part = parts / f"{slide.record.slide_id}.csv"
+    at = places_of(slide)
+    tile_NC = _kept(part, slide.num_tiles, len(classifier.card.grades))
+    if tile_NC is None:
+        alone = LabelledSlides(kind, (slide,), slide.tiles, classifier.card.grades)
+        cache = parts / f"{slide.record.slide_id}.npy"
+        tiles = number_tiles(alone, [slide], cache)
+        reader = BlockReader(tiles, pool, classifier.device, classifier.card.tiles.encoder_px)
+        with torch.inference_mode():
+            tile_NC = score_slide(classifier.model, reader(tiles.table.rows(0))).tile_NC
+        cache.unlink(missing_ok=True)
+        write_text(part, _tiles_csv(slide.record.slide_id, at.l0_xy, at.l0_edge, tile_NC))
+    probability = _slide_probability(classifier.rule, tile_NC)
+    entropy = float(-(probability * np.log(np.maximum(probability, 1e-12))).sum())
+    return SlideGrade(
+        slide.record.slide_id,
+        slide.num_tiles,
+        classifier.card.grades[grade_of(probability)],
+        tuple(probability.tolist()),
+        entropy / float(np.log(len(probability))),
+        at.l0_size,
+    )
+
+
+def _slide_probability(rule: SlideRule | None, tile_NC: NDArray[np.float64]) -> NDArray[np.float64]:
+    return tile_NC.mean(axis=0) if rule is None else grade_slide(rule, tile_NC)
+
+
+def _columns(grades: Sequence[str]) -> list[str]:
+    return [f"prob_{grade}" for grade in grades]
+
+
+def _tiles_csv(
+    slide_id: str, l0_xy: NDArray[np.int64], l0_edge: int, tile_NC: NDArray[np.float64]
+) -> str:
+    """Rows of a slide's tiles; an id with a comma or a quote is quoted."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for (x, y), row in zip(l0_xy.tolist(), tile_NC.tolist(), strict=True):
+        writer.writerow([slide_id, x, y, l0_edge, *(f"{value:.6f}" for value in row)])
+    return text.getvalue()
+
+
+def _kept(part: Path, num_tiles: int, num_grades: int) -> NDArray[np.float64] | None:
+    """Probabilities that an earlier run left for a slide, if they are all there."""
+    if not part.is_file():
+        return None
+    with part.open(encoding="utf-8", newline="") as stream:
+        rows = [row[4:] for row in csv.reader(stream)]
+    if len(rows) != num_tiles or any(len(row) != num_grades for row in rows):
+        return None
+    return np.array(rows, np.float64)
+
+
+def _slides_csv(grades: Sequence[SlideGrade], names: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["slide_id", "grade", *_columns(names), "entropy", "num_tiles", "l0_width", "l0_height",
+         "problem"]
+    )  # fmt: skip
+    for grade in grades:
+        chances = [f"{value:.6f}" for value in grade.probability_C] or [""] * len(names)
+        entropy = "" if np.isnan(grade.entropy) else f"{grade.entropy:.4f}"
+        writer.writerow(
+            [grade.slide_id, grade.grade, *chances, entropy, grade.num_tiles, *grade.l0_size,
+             grade.problem]
+        )  # fmt: skip
+    return text.getvalue()

@@ -1,0 +1,105 @@
+"""Figures of grading agree with scikit-learn, and intervals are by case."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from pathology.evaluation.grading import count_by_case, curve, estimates, measures, reliability
+from pathology.evaluation.slide_ranking import mean_auroc
+
+GRADES = ("healthy", "adenoma", "carcinoma")
+
+
+def example(num: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    truth = random.integers(3, size=num)
+    logits = 1.5 * np.eye(3)[truth] + random.normal(size=(num, 3))
+    p = np.exp(logits)
+    return p / p.sum(axis=1, keepdims=True), truth, random.integers(20, size=num)
+
+
+def test_figures_agree_with_scikit_learn() -> None:
+    p, truth, case = example()
+    found = measures(count_by_case(p, truth, case), np.ones(20), GRADES)
+    guess = p.argmax(axis=1)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert found["kappa"] == pytest.approx(cohen_kappa_score(truth, guess, weights="quadratic"))
+    for grade, name in enumerate(GRADES):
+        recall = recall_score(truth == grade, guess == grade)
+        assert found[f"recall_{name}"] == pytest.approx(recall)
+    for step, name in ((1, "adenoma"), (2, "carcinoma")):
+        beyond = p[:, step:].sum(axis=1)
+        assert found[f"auroc_{name}"] == pytest.approx(
+            roc_auc_score(truth >= step, beyond), abs=1e-3
+        )
+        assert found[f"auprc_{name}"] == pytest.approx(
+            average_precision_score(truth >= step, beyond), abs=2e-3
+        )
+    assert found["auroc"] == pytest.approx(mean_auroc(p, truth), abs=1e-3)
+
+
+def test_perfect_and_undefined() -> None:
+    truth = np.arange(30) % 3
+    sure = np.eye(3)[truth]
+    found = measures(count_by_case(sure, truth, np.zeros(30, np.int64)), np.ones(1), GRADES)
+    assert found["balanced_accuracy"] == found["kappa"] == found["auroc"] == 1
+    assert found["ece"] == pytest.approx(0)
+    one = count_by_case(sure[:1], truth[:1], np.zeros(1, np.int64))
+    found = measures(one, np.ones(1), GRADES)
+    assert np.isnan(found["auroc"]) and np.isnan(found["kappa"])
+    assert found["balanced_accuracy"] == 1
+
+
+def test_calibration_error_on_paper() -> None:
+    p = np.tile([[0.8, 0.2]], (10, 1))
+    truth = np.array([0] * 6 + [1] * 4)  # sure to 0.8, right in 0.6
+    found = measures(count_by_case(p, truth, np.zeros(10, np.int64)), np.ones(1), ("a", "b"))
+    assert found["ece"] == pytest.approx(0.2)
+    confidence, accuracy, number = reliability(count_by_case(p, truth, np.zeros(10, np.int64)))
+    assert (confidence.tolist(), accuracy.tolist(), number.tolist()) == (
+        pytest.approx([0.8]), pytest.approx([0.6]), [10],
+    )  # fmt: skip
+
+
+def test_upper_rate_counts_tiles_above_their_slide() -> None:
+    p = np.eye(3)[[0, 1, 2, 2]]
+    unknown = np.full(4, -1)
+    limit = np.array([0, 0, 1, 2])
+    counts = count_by_case(p, unknown, np.zeros(4, np.int64), limit)
+    assert measures(counts, np.ones(1), GRADES)["upper_rate"] == 0.5
+
+
+def test_intervals_are_those_of_drawing_cases() -> None:
+    """Twenty cases that are right throughout or wrong throughout: as few as twenty coin flips."""
+    random = np.random.default_rng(0)
+    case = np.repeat(np.arange(20), 100)
+    truth = random.integers(2, size=2000)
+    is_right = (np.arange(20) < 14)[case]
+    guess = np.where(is_right, truth, 1 - truth)
+    found = estimates(count_by_case(np.eye(2)[guess], truth, case), ("a", "b"))
+    accuracy = found["balanced_accuracy"]
+    assert accuracy.value == pytest.approx(0.7, abs=0.01)
+    spread = np.sqrt(0.7 * 0.3 / 20)
+    assert accuracy.high - accuracy.low == pytest.approx(4 * spread, rel=0.2)
+    alone = estimates(count_by_case(np.eye(2)[guess], truth, np.zeros(2000, np.int64)), ("a", "b"))
+    assert np.isnan(alone["balanced_accuracy"].low)  # one case says nothing of others
+
+
+def test_a_curve_encloses_its_area() -> None:
+    p, truth, case = example()
+    counts = count_by_case(p, truth, case)
+    false, true = curve(counts, 1)
+    area = np.trapezoid(true, false)
+    assert area == pytest.approx(measures(counts, np.ones(20), GRADES)["auroc_carcinoma"], abs=1e-6)
+
+
+def test_decisions_may_differ_from_the_most_probable() -> None:
+    p, truth, case = example(300)
+    counts = count_by_case(p, truth, case, predicted_N=truth)
+    assert measures(counts, np.ones(20), GRADES)["balanced_accuracy"] == 1
