@@ -10,6 +10,7 @@ import typer
 from pipelines.cli_data import data, export
 from pipelines.cli_learn import features, train
 from pipelines.cli_options import ConfigFile, Overrides, Workers
+from pipelines.cli_predict import evaluate, predict
 from pipelines.cli_stain_learn import stain
 
 app = typer.Typer(
@@ -31,6 +32,8 @@ app = typer.Typer(
 app.add_typer(stain, name="stain")
 app.command()(export)
 app.command()(features)
+app.command()(predict)
+app.command()(evaluate)
 app.add_typer(data, name="data")
 app.add_typer(train, name="train")
 

@@ -33,7 +33,15 @@ DOORS = {  # third-party package -> the files that may import it
     "lightning_fabric": {"pathology/training/fabric.py"},
     "typer": {
         f"pipelines/{name}.py"
-        for name in ("cli", "cli_data", "cli_learn", "cli_options", "cli_stain", "cli_stain_learn")
+        for name in (
+            "cli",
+            "cli_data",
+            "cli_learn",
+            "cli_options",
+            "cli_predict",
+            "cli_stain",
+            "cli_stain_learn",
+        )
     },
 }
 RANK = {name: depth for depth, row in enumerate(LAYERS) for name in row}

@@ -1,0 +1,100 @@
+"""The commands that use classifiers: predict, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_learn import Device
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What `pathology train` made.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="A tiling run, a store, or features.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="CSV", help="A row for each tile; beside it .slides.csv.")
+    ],
+    maps: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also a picture of every slide's grades.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of the encoder's weights, if it is not in MODEL.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Grade tiles and slides.
+
+    Columns: slide_id, l0_x, l0_y, l0_edge (level-0 pixels), and prob_<grade>, benign first. Slides
+    have a grade, probabilities, and an entropy from 0 (sure) to 1. A slide that cannot be read has
+    a row that says why. Example:
+
+        pathology predict grades.pt features --out predictions.csv --maps maps
+    """
+    from pathology.training.fabric import device_of
+    from pipelines.grade_maps import draw_maps
+    from pipelines.predict import SlideGrade, slides_table
+    from pipelines.predict import predict as run_prediction
+    from pipelines.progress import progress
+    from pipelines.weak_inputs import read_tiled
+
+    def line(grade: SlideGrade) -> str:
+        if grade.problem:
+            return f"{grade.slide_id}: failed, {grade.problem}"
+        return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
+
+    _, slides, problems = read_tiled(source)
+    with progress("predict", len(slides) + len(problems)) as shown:
+        found = run_prediction(
+            model,
+            source,
+            out,
+            device=device_of(device),
+            weights=weights,
+            on_slide=lambda grade: shown.item(line(grade)),
+        )
+    failed = [grade for grade in found if grade.problem]
+    print(f"{out} and {slides_table(out)}: {len(found)} slides, research use only")
+    if failed:
+        print(f"{len(failed)} slides have no grade, see the last column of {slides_table(out)}")
+    if maps is not None:
+        print(f"Maps: {len(draw_maps(out, maps))} pictures in {maps}")
+    print(f"Next: pathology evaluate {out} --labels MANIFEST --out DIR")
+    raise typer.Exit(1 if failed else 0)
+
+
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="CSV", help="What `pathology predict` wrote.")
+    ],
+    labels: Annotated[
+        Path, typer.Option(metavar="MANIFEST", help="Table with slide_id, case_id, label, centre.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of figures and plots.")],
+) -> None:
+    """Judge predictions: slides by their labels; tiles by maps of grades, where there are any.
+
+    Balanced accuracy, AUROC, average precision, quadratic kappa, recall of each grade, calibration
+    error, and the share of tiles graded worse than their slide; of all and of each centre, with
+    95 % intervals that draw whole cases. A column truth_path of the manifest names maps of grades:
+    8-bit pictures of the whole slide, 0 unknown, k + 1 for grade k.
+    """
+    from pipelines.evaluate import ALL
+    from pipelines.evaluate import evaluate as judge
+
+    found = judge(predictions, labels, out)
+    for level in ("slide", "tile"):
+        figures = found[level].get(ALL)
+        if figures is None:
+            continue
+        print(f"{level}s of {figures['num_cases']} cases:")
+        for name, value in figures.items():
+            if name != "num_cases" and value["value"] == value["value"]:
+                print(
+                    f"  {name.replace('_', ' '):22} {value['value']:.3f} "
+                    f"[{value['low']:.3f}, {value['high']:.3f}]"
+                )
+    print(f"Figures: {out / 'metrics.json'}, {out / 'metrics.csv'}, and plots; research use only")

@@ -1,0 +1,190 @@
+"""`pathology predict` and `evaluate` on a toy cohort: whole tables, and what does not fit."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.interop.h5_features import read_features, write_features
+from pathology.models.card import ContractError
+from pathology.weak.config import WeakConfig
+from pipelines.evaluate import evaluate
+from pipelines.grade_maps import draw_maps
+from pipelines.predict import predict, slides_table
+from pipelines.weak_train import WeakOptions, train_weak
+from tests.pipelines.weak_cohort import GRADES, write_cohort
+
+SETTINGS = WeakConfig.model_validate(
+    {"epochs": 8, "epoch_tiles": 1024, "tiles_per_slide": 16, "width": 16, "learning_rate": 0.01}
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Features, manifest with maps of grades, and a model."""
+    folder = tmp_path_factory.mktemp("trained")
+    features, manifest = write_cohort(folder)
+    write_truth(features, manifest)
+    train_weak(features, manifest, folder / "m.pt", SETTINGS, WeakOptions(device="cpu"))
+    return features, manifest, folder / "m.pt"
+
+
+def write_truth(features: Path, manifest: Path, share: float = 0.3) -> None:
+    """A map of grades beside each slide: its first tiles are of its grade, the others healthy."""
+    rows = list(csv.reader(manifest.read_text().splitlines()))
+    changed = [[*rows[0], "truth_path"]]
+    for row in rows[1:]:
+        num = len(read_features(features / f"{row[0]}.h5").features_NF)
+        map_HW = np.zeros((10, 200), np.uint8)  # of 1000 x 20000 level-0 pixels
+        is_grade = np.arange(num) < max(2, share * num)
+        for i, worst in enumerate(is_grade.tolist()):
+            left, right = int(i * 256 / 100), int(((i + 1) * 256 - 1) / 100)
+            map_HW[0:2, left:right] = 1 + (GRADES.index(row[2]) if worst else 0)
+        cv2.imwrite(str(manifest.parent / f"{row[0]}.png"), map_HW)
+        changed.append([*row, f"{row[0]}.png"])
+    with manifest.open("w", newline="") as stream:
+        csv.writer(stream).writerows(changed)
+
+
+def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    features, manifest, model = trained
+    out, maps = tmp_path / "predictions.csv", tmp_path / "maps"
+    words = [
+        sys.executable, "-m", "pipelines", "predict", model, features, "--out", out,
+        "--maps", maps, "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert list(rows[0]) == [
+        "slide_id", "l0_x", "l0_y", "l0_edge", "prob_healthy", "prob_adenoma", "prob_carcinoma",
+    ]  # fmt: skip
+    num = sum(len(read_features(path).features_NF) for path in features.glob("*.h5"))
+    assert len(rows) == num
+    assert sum(float(rows[0][f"prob_{g}"]) for g in GRADES) == pytest.approx(1, abs=1e-5)
+    slides = list(csv.DictReader(slides_table(out).read_text().splitlines()))
+    assert len(slides) == 24
+    assert {row["problem"] for row in slides} == {""}
+    assert len(list(maps.glob("*.png"))) == 24
+    assert not list(tmp_path.glob(".*"))
+    words = [
+        sys.executable, "-m", "pipelines", "evaluate", out, "--labels", manifest,
+        "--out", tmp_path / "eval",
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "balanced accuracy" in done.stdout
+    found = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert set(found["slide"]) == {"all", "centre0", "centre1"}
+    tile, slide = found["tile"]["all"], found["slide"]["all"]
+    assert tile["balanced_accuracy"]["value"] > 0.8  # from the labels of slides alone
+    assert tile["upper_rate"]["value"] < 0.05
+    assert slide["auroc"]["value"] > 0.9
+    assert slide["balanced_accuracy"]["low"] <= slide["balanced_accuracy"]["value"]
+    names = {path.name for path in (tmp_path / "eval").iterdir()}
+    assert names == {
+        "metrics.csv", "metrics.json", "slides.png", "slides_by_centre.png", "tiles.png",
+        "tiles_by_centre.png",
+    }  # fmt: skip
+    lines = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").read_text().splitlines()))
+    assert {line["level"] for line in lines} == {"slide", "tile"}
+
+
+def test_a_slide_that_cannot_be_read_has_its_row(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    _, manifest, model = trained
+    features, _ = write_cohort(tmp_path / "other", 6)
+    (features / "s01.h5").write_bytes(b"no hdf5")
+    found = predict(model, features, tmp_path / "p.csv")
+    assert [grade.slide_id for grade in found if grade.problem] == ["s01"]
+    rows = list(csv.DictReader(slides_table(tmp_path / "p.csv").read_text().splitlines()))
+    assert {row["slide_id"]: bool(row["problem"]) for row in rows}["s01"]
+    facts = evaluate(tmp_path / "p.csv", manifest, tmp_path / "eval")
+    assert list(facts["problems"]) == ["s01"]
+    assert len(facts["not_predicted"]) == 18
+
+
+def test_tiles_of_another_kind_are_refused(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    _, _, model = trained
+    features, _ = write_cohort(tmp_path / "other", 3)
+    found = read_features(features / "s00.h5")
+    for on_features, on_coords, said in (
+        ({"encoder": "uni_v1"}, {}, "encoder is 'uni_v1', expected 'toy'"),
+        ({"encoder": "toy", "stain": "3f09c1d2a7be"}, {}, "stain is '3f09c1d2a7be'"),
+        ({"encoder": "toy"}, {"achieved_mpp": 0.25}, r"0\.25 um/px, expected 0\.5"),
+        ({"encoder": "toy"}, {"tile_size_px": 512}, "512 px, expected 256"),
+    ):
+        write_features(features / "s00.h5", found.features_NF, found.l0_xy, on_features, on_coords)  # type: ignore[arg-type]
+        with pytest.raises(ContractError, match=f"s00: .*{said}"):
+            predict(model, features, tmp_path / "p.csv")
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_stopped_prediction_goes_on(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    features, _, model = trained
+    out = tmp_path / "p.csv"
+
+    class Stopped(Exception):
+        pass
+
+    seen = []
+
+    def stop(grade: object) -> None:
+        seen.append(grade)
+        if len(seen) == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        predict(model, features, out, on_slide=stop)
+    assert not out.exists()
+    parts = next(tmp_path.glob(".*.parts"))
+    before = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.csv")}
+    assert len(before) == 5
+    predict(model, features, out)
+    whole = out.read_bytes()
+    predict(model, features, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == whole
+
+
+def test_evaluate_refuses_what_does_not_belong(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    features, manifest, model = trained
+    out = tmp_path / "p.csv"
+    predict(model, features, out)
+    other = tmp_path / "labels.csv"
+    other.write_text("slide_id,slide_path,label\ns00,a,odd\n")
+    with pytest.raises(ConfigError, match="'odd' is none of the grades"):
+        evaluate(out, other, tmp_path / "e")
+    other.write_text("slide_id,slide_path,label\nx,a,healthy\n")
+    with pytest.raises(ArtifactError, match="no slide in common"):
+        evaluate(out, other, tmp_path / "e")
+    with pytest.raises(ArtifactError, match="no predictions of tiles"):
+        evaluate(other, manifest, tmp_path / "e")
+    text = out.read_text().splitlines()
+    out.write_text("\n".join([text[0], text[1].rpartition(",")[0] + ",nan"]))
+    with pytest.raises(ArtifactError, match="no numbers"):
+        evaluate(out, manifest, tmp_path / "e")
+
+
+def test_maps_show_where_the_worst_tissue_lies(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    features, _, model = trained
+    predict(model, features, tmp_path / "p.csv")
+    paths = draw_maps(tmp_path / "p.csv", tmp_path / "maps")
+    picture = cv2.imread(str(paths[2]))  # of a carcinoma
+    assert picture is not None
+    red = (picture[..., 2] > 150) & (picture[..., 1] < 90) & (picture[..., 0] < 90)
+    green = (picture[..., 1] > 110) & (picture[..., 2] < 90)
+    assert red.any() and green.any()
+    assert np.nonzero(red)[1].mean() < np.nonzero(green)[1].mean()  # its first tiles
