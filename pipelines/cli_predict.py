@@ -74,6 +74,14 @@ def evaluate(
         Path, typer.Option(metavar="MANIFEST", help="Table with slide_id, case_id, label, centre.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of figures and plots.")],
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="PART",
+            help="Only slides of this part of the manifest's column split, or all. Default: test, "
+            "where any slide is marked so.",
+        ),
+    ] = "",
 ) -> None:
     """Judge predictions: slides by their labels; tiles by maps of grades, where there are any.
 
@@ -85,7 +93,8 @@ def evaluate(
     from pipelines.evaluate import ALL
     from pipelines.evaluate import evaluate as judge
 
-    found = judge(predictions, labels, out)
+    found = judge(predictions, labels, out, split)
+    print(f"Judged: {'all slides' if found['part'] == ALL else found['part'] + ' slides'}")
     for level in ("slide", "tile"):
         figures = found[level].get(ALL)
         if figures is None:

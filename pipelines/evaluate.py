@@ -56,8 +56,11 @@ class SlidePredictions:
     grade_names: tuple[str, ...]
 
 
-def evaluate(predictions: Path, labels: Path, out: Path) -> dict[str, Any]:
+def evaluate(predictions: Path, labels: Path, out: Path, part: str = "") -> dict[str, Any]:
     """Write OUT/metrics.json, metrics.csv and plots; returns what metrics.json holds.
+
+    part  of the manifest's column split that is judged; empty: test where any slide is marked so,
+          else all slides
 
     Tiles are judged where the manifest names maps of grades, slides by their labels, and tiles by
     their slides' labels: none can be worse than its slide. Raises ConfigError for labels that the
@@ -72,9 +75,11 @@ def evaluate(predictions: Path, labels: Path, out: Path) -> dict[str, Any]:
                 f"{record.slide_id}: its label {record.label!r} is none of the grades that were "
                 f"predicted ({', '.join(tiles.grades)})"
             )
-    known = [name for name in slides.slide_ids if name in records]
-    if not known:
-        raise ArtifactError(f"{predictions} and {labels} have no slide in common")
+    everyone = set(records)
+    part, records = _of_part(records, part)
+    if not any(name in records for name in slides.slide_ids):
+        where = "" if part == ALL else f" in the part {part!r} of its column split"
+        raise ArtifactError(f"{predictions} and {labels} have no slide in common{where}")
     levels = {
         "slide": _slide_level(slides, records),
         "tile": _tile_level(tiles, slides, records, labels.parent),
@@ -85,8 +90,9 @@ def evaluate(predictions: Path, labels: Path, out: Path) -> dict[str, Any]:
         "predictions": str(predictions),
         "labels": str(labels),
         "grades": tiles.grades,
+        "part": part,
         "problems": {i: p for i, p in zip(slides.slide_ids, slides.problems, strict=True) if p},
-        "not_in_manifest": [name for name in slides.slide_ids if name not in records],
+        "not_in_manifest": [name for name in slides.slide_ids if name not in everyone],
         "not_predicted": [n for n, r in records.items() if r.label and n not in slides.slide_ids],
     }
     rows: list[dict[str, object]] = []
@@ -107,6 +113,15 @@ def evaluate(predictions: Path, labels: Path, out: Path) -> dict[str, Any]:
     write_text(out / "metrics.json", json.dumps(_plain(facts), indent=1))
     write_text(out / "metrics.csv", _csv(rows))
     return facts
+
+
+def _of_part(records: dict[str, SlideRecord], part: str) -> tuple[str, dict[str, SlideRecord]]:
+    """The slides of a part; of none named, those that test, so that none trained on is judged."""
+    if not part:
+        part = "test" if any(record.split == "test" for record in records.values()) else ALL
+    if part == ALL:
+        return part, records
+    return part, {name: record for name, record in records.items() if record.split == part}
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,8 @@ def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "balanced accuracy" in done.stdout
     found = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert found["part"] == "test"  # of 24 slides only those that nothing was learned from
+    assert found["slide"]["all"]["num_cases"] == 6
     assert set(found["slide"]) == {"all", "centre0", "centre1"}
     tile, slide = found["tile"]["all"], found["slide"]["all"]
     assert tile["balanced_accuracy"]["value"] > 0.8  # from the labels of slides alone
@@ -106,7 +108,7 @@ def test_a_slide_that_cannot_be_read_has_its_row(
     assert [grade.slide_id for grade in found if grade.problem] == ["s01"]
     rows = list(csv.DictReader(slides_table(tmp_path / "p.csv").read_text().splitlines()))
     assert {row["slide_id"]: bool(row["problem"]) for row in rows}["s01"]
-    facts = evaluate(tmp_path / "p.csv", manifest, tmp_path / "eval")
+    facts = evaluate(tmp_path / "p.csv", manifest, tmp_path / "eval", "all")
     assert list(facts["problems"]) == ["s01"]
     assert len(facts["not_predicted"]) == 18
 
