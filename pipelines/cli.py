@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_data import data, export
-from pipelines.cli_learn import features, train
+from pipelines.cli_learn import features, splits, train
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_predict import evaluate, predict
 from pipelines.cli_stain_learn import stain
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.add_typer(stain, name="stain")
 app.command()(export)
 app.command()(features)
+app.command()(splits)
 app.command()(predict)
 app.command()(evaluate)
 app.add_typer(data, name="data")

@@ -1,4 +1,4 @@
-"""The commands around classifiers: features, train."""
+"""The commands around classifiers: features, splits, train."""
 
 from __future__ import annotations
 
@@ -68,6 +68,38 @@ def features(
     )
     print(f"Next: pathology train weak {out} --labels MANIFEST --out MODEL")
     raise typer.Exit(1 if failed else 0)
+
+
+def splits(
+    manifest: Annotated[
+        Path, typer.Argument(help="Table with slide_id, case_id, label, and centre.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of splits_K.csv, as CLAM's.")],
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds. Default: 5.")] = None,
+    leave_centres_out: Annotated[
+        bool, typer.Option("--leave-centres-out", help="A split for each centre, which tests.")
+    ] = False,
+    val_share: Annotated[
+        float, typer.Option(min=0.05, max=0.5, help="Set aside with --leave-centres-out.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """Split slides by case, grades and centres spread evenly, into folds or centre by centre.
+
+    Example, and then one training for each file:
+
+        pathology splits slides.csv --folds 5 --out splits
+
+        pathology train weak features --labels slides.csv --splits splits/splits_0.csv --out 0.pt
+    """
+    from pipelines.splits import write_splits
+
+    found = write_splits(
+        manifest, out, num_folds=folds, by_centre=leave_centres_out, val_share=val_share, seed=seed
+    )
+    for number, split in enumerate(found):
+        sizes = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
+        print(f"{out / f'splits_{number}.csv'}: {split.name}, {sizes}")
 
 
 @train.command("weak")

@@ -191,3 +191,20 @@ def test_features_of_two_encoders_are_not_mixed(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(ContractError, match=r"0\.25 um/px, expected 0\.5"):
         train_weak(features, manifest, tmp_path / "m.pt", config(), CPU)
+
+
+def test_splits_as_a_command_and_a_training_on_one(
+    cohort: tuple[Path, Path], tmp_path: Path
+) -> None:
+    features, manifest = cohort
+    words = command("splits", manifest, "--folds", 3, "--out", tmp_path / "splits")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "fold 2, 8 train, 8 val, 8 test" in done.stdout
+    words = command("splits", manifest, "--leave-centres-out", "--out", tmp_path / "centres")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert "centre centre1" in done.stdout
+    said: list[str] = []
+    options = WeakOptions(device="cpu", splits=tmp_path / "splits" / "splits_1.csv")
+    train_weak(features, manifest, tmp_path / "m.pt", config(epochs=1), options, say=said.append)
+    assert "8 slides train, 8 choose, 8 are left out" in said
