@@ -10,6 +10,7 @@ from pathology.core.config import StageConfig, load_config
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.tiling.config import TilingConfig
+from pathology.weak.config import WeakConfig
 from pipelines.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,7 @@ MODELS: dict[str, type[StageConfig]] = {
     "stain_full": CycleConfig,
     "stain_train": CycleConfig,
     "tile": TilingConfig,
+    "weak": WeakConfig,
 }
 NOT_DEFAULTS = {"stain_full"}  # states another choice, and not every setting
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
