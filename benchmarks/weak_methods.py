@@ -1,0 +1,147 @@
+"""Which method learns to grade tiles from slide labels? Every method on the same slides, over seeds.
+
+The cohort maker paints slides of real fields whose worst grade is their label and whose map of
+grades is known. Tiles are cut, encoded once by a frozen encoder (or, with --pixels, the encoder is
+trained, too), and every method is trained on the labels alone, the oracle on the maps. Which weights
+are kept and how tiles grade a slide is decided on val; figures are of test.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import keep_to_cores
+from stain_scanners import spread
+
+METHODS = (
+    "oracle", "rce-ut", "rce", "ut", "ce", "em", "mean", "max", "topk", "abmil", "clam-sb",
+    "clam-mb", "dsmil", "transmil",
+)  # fmt: skip
+PARTS = (("train", 45, 1), ("val", 18, 2), ("test", 60, 3))
+COLUMNS = (
+    ("tile", "balanced_accuracy"), ("tile", "auroc"), ("tile", "auroc_carcinoma"),
+    ("tile", "upper_rate"), ("slide", "auroc_carcinoma"), ("slide", "accuracy"),
+)  # fmt: skip
+
+
+def pathology(*words: object) -> None:
+    """One command, as a user gives it."""
+    subprocess.run([sys.executable, "-m", "pipelines", *map(str, words)], check=True)
+
+
+def make_tiles(options: argparse.Namespace) -> tuple[Path, Path]:
+    """The cohort, tiled and encoded, or found so: what is trained on, and the manifest."""
+    cohort, run = options.out / "cohort", options.out / "run"
+    manifest = cohort / "manifest.csv"
+    for part, num, seed in PARTS:
+        if not (cohort / f"{part}.done").exists():
+            subprocess.run(
+                [
+                    sys.executable, options.maker, "cohort", "--out", cohort, "--split", part,
+                    "--split-by", options.split_by, "--slides", str(num), "--seed", str(seed),
+                ],
+                check=True,
+            )  # fmt: skip
+            (cohort / f"{part}.done").touch()
+    pathology(
+        "tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set",
+        f"tile.size_px={options.tile_px}",
+    )  # fmt: skip
+    if options.pixels:
+        return run, manifest
+    features = options.out / "features"
+    pathology("features", run, "--out", features, "--encoder", options.encoder)
+    return features, manifest
+
+
+def figures(options: argparse.Namespace, data: Path, manifest: Path, name: str) -> dict[str, float]:
+    """Train one method with one seed, or find it trained, and judge it on test."""
+    method, seed = name.rsplit("_", 1)
+    folder = options.out / options.label / name
+    kept = folder / "eval" / "metrics.json"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = [word for setting in options.set for word in ("--set", setting)]
+        model = folder / "model.pt"
+        pathology(
+            "train", "weak", data, "--labels", manifest, "--out", model, "--method", method,
+            "--seed", seed, "--device", "cpu", *settings,
+        )  # fmt: skip
+        pathology("predict", model, data, "--out", folder / "predictions.csv", "--device", "cpu")
+        pathology(
+            "evaluate", folder / "predictions.csv", "--labels", manifest, "--out", folder / "eval"
+        )
+    found = json.loads(kept.read_text())
+    values = {f"{level} {metric}": _value(found, level, metric) for level, metric in COLUMNS}
+    return values | {"slide accuracy": _slide_accuracy(folder / "predictions.csv", manifest)}
+
+
+def _value(found: dict[str, Any], level: str, metric: str) -> float:
+    one = found[level]["all"].get(metric)
+    return float("nan") if one is None or one["value"] is None else float(one["value"])
+
+
+def _slide_accuracy(predictions: Path, manifest: Path) -> float:
+    """Share of the test slides whose grade is right."""
+    from pathology.core.manifest import read_manifest
+    from pipelines.evaluate import read_slide_predictions, read_tile_predictions
+    from pipelines.predict import slides_table
+
+    grades = read_tile_predictions(predictions).grades
+    slides = read_slide_predictions(slides_table(predictions), grades)
+    label = {r.slide_id: r.label for r in read_manifest(manifest).slides if r.split == "test"}
+    right = [
+        grades[grade] == label[name]
+        for name, grade in zip(slides.slide_ids, slides.grade_S.tolist(), strict=True)
+        if name in label and grade >= 0
+    ]
+    return float(np.mean(right))
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: mean and standard deviation over seeds, and the worst balanced accuracy."""
+    heads = ["balanced accuracy, tiles", "worst", "AUROC", "carcinoma", "above slide"]
+    heads += ["carcinoma, slides", "grade, slides"]
+    lines = [f"| method | {' | '.join(heads)} |", "|---" + "|--:" * len(heads) + "|"]
+    for method, runs in found.items():
+        columns = {name: [run[name] for run in runs] for name in runs[0]}
+        cells = [spread(columns[f"{level} {metric}"], 3) for level, metric in COLUMNS]
+        cells.insert(1, f"{min(columns['tile balanced_accuracy']):.3f}")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("maker", type=Path, help="make_slides.py, the cohort maker")
+    parser.add_argument("--out", type=Path, required=True, help="everything is kept here")
+    parser.add_argument("--split-by", choices=("field", "case"), default="field")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--encoder", default="tf_efficientnet_lite0")
+    parser.add_argument("--tile-px", type=int, default=256)
+    parser.add_argument("--pixels", action="store_true", help="train the encoder, too")
+    parser.add_argument("--label", default="models", help="folder of these settings' models")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> None:
+    options = parse(words)
+    keep_to_cores(2)
+    data, manifest = make_tiles(options)
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in range(options.seeds):
+        for method in options.methods:
+            figure = figures(options, data, manifest, f"{method}_{seed}")
+            print(json.dumps({"method": method, "seed": seed, **figure}), flush=True)
+            found.setdefault(method, []).append(figure)
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
