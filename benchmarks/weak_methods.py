@@ -1,9 +1,9 @@
-"""Which method learns to grade tiles from slide labels? Every method on the same slides, over seeds.
+"""Which method learns to grade tiles from slide labels? All on the same slides, over seeds.
 
 The cohort maker paints slides of real fields whose worst grade is their label and whose map of
 grades is known. Tiles are cut, encoded once by a frozen encoder (or, with --pixels, the encoder is
-trained, too), and every method is trained on the labels alone, the oracle on the maps. Which weights
-are kept and how tiles grade a slide is decided on val; figures are of test.
+trained, too), and every method is trained on the labels alone, the oracle on the maps. Which
+weights are kept and how tiles grade a slide is decided on val; figures are of test.
 """
 
 import argparse
