@@ -23,7 +23,7 @@ from pathology.stain.learned import SCHEMA, LearnedModel, StainCard
 from pathology.stain.networks import StyleGenerator
 from pathology.stain.rerender import restained, restyled
 from pathology.stain.student import StainStudent, distill
-from pathology.stain.style_vector import mean_vector
+from pathology.stain.style_vector import Home, home_of
 from pathology.stain.tensors import to_tensor
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
@@ -91,7 +91,7 @@ def train_on(
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(options.device, options.precision, options.num_devices)
     fabric.launch()
-    home = mean_vector(domains.target.slide_NS.numpy())
+    home = home_of(domains.target.slide_NS.numpy(), domains.source.slide_NS.numpy())
     update = CycleStep(config, backward=fabric.backward, setup=fabric.setup, home=home)
     update.averaged.to(fabric.device)
     draw = partial(draw_batch, domains, config, fabric.global_rank, fabric.device)
@@ -166,7 +166,9 @@ def distil_student(
         return torch.cat([sources, targets]), torch.cat([own, home])
 
     torch.manual_seed(config.seed)
-    home = teacher.home.numpy() if is_told else None
+    home = (
+        Home(teacher.home.numpy(), teacher.away.numpy(), float(teacher.kept)) if is_told else None
+    )
     student = distill(teacher, StainStudent(small, home), draw, small, config.seed)
     fresh = np.random.default_rng([config.seed, small.steps + 1])
     images, own = _crops(domains.source, fresh, ERROR_TILES, small.crop_px)

@@ -19,6 +19,7 @@ class GeneratorConfig(StageConfig):
     num_downsamples  times the image is halved before the residual blocks
     num_blocks       residual blocks at the lowest resolution
     block_px         edge of their kernels; 1 looks at colour alone and is many times faster
+    edge_px          edge of the kernels of the first and the last layer
     sharpness_px     radius of the blur or sharpening that comes first, since scanners differ in
                      sharpness, too; 0: none
     norm             none: blocks that start as the identity, nothing depends on the tile around;
@@ -31,6 +32,7 @@ class GeneratorConfig(StageConfig):
     num_downsamples: int = Field(default=0, ge=0, le=4)
     num_blocks: int = Field(default=3, ge=1, le=16)
     block_px: Literal[1, 3] = 1
+    edge_px: Literal[1, 3] = 1
     sharpness_px: int = Field(default=3, ge=0, le=8)
     norm: Norm = "none"
     is_residual: bool = True

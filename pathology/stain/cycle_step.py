@@ -23,7 +23,7 @@ from pathology.stain.jitter import channel_factors, jittered_grey
 from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.networks import Discriminator, Role, StyleGenerator
 from pathology.stain.rerender import restained, restyled
-from pathology.stain.style_vector import StyleVector, style_vector
+from pathology.stain.style_vector import Home, style_vector
 
 Backward = Callable[[Tensor], None]
 BETAS = (0.5, 0.999)  # Adam's, as in CycleGAN
@@ -59,11 +59,12 @@ class CycleStep:
         *,
         backward: Backward = torch.Tensor.backward,
         setup: Callable[..., Any] = lambda network, optimizer: (network, optimizer),
-        home: StyleVector | None = None,
+        home: Home | None = None,
     ) -> None:
         self.config, self.backward = config, backward
         torch.manual_seed(config.seed)
-        home = style_vector(TEXTBOOK.stains) if home is None else home
+        textbook = style_vector(TEXTBOOK.stains)
+        home = Home(textbook, textbook, 0.0) if home is None else home
         to_target = target_generator(config, home)
         networks: dict[str, nn.Module] = {
             "to_target": to_target,
@@ -190,7 +191,7 @@ def is_source_told(config: CycleConfig) -> bool:
     return config.is_source_told and source_condition(config) != "none"
 
 
-def target_generator(config: CycleConfig, home: StyleVector | None = None) -> StyleGenerator:
+def target_generator(config: CycleConfig, home: Home | None = None) -> StyleGenerator:
     """A new generator towards the target, as these settings have it."""
     role: Role = "to home" if is_source_told(config) else ""
     is_grey = config.intermediate == "grey"
@@ -198,7 +199,7 @@ def target_generator(config: CycleConfig, home: StyleVector | None = None) -> St
     return StyleGenerator(config.generator, condition, role=role, home=home, is_grey=is_grey)
 
 
-def source_generator(config: CycleConfig, home: StyleVector | None = None) -> StyleGenerator:
+def source_generator(config: CycleConfig, home: Home | None = None) -> StyleGenerator:
     """A new generator towards the sources."""
     role: Role = "from home" if is_source_told(config) else ""
     return StyleGenerator(config.generator, source_condition(config), role=role, home=home)

@@ -29,7 +29,7 @@ from pathology.stain.student import StainStudent
 from pathology.stain.style_vector import TOLD, style_vector
 from pathology.stain.tissue import white_levels
 
-KIND, SCHEMA = "pathology stain model", 2
+KIND, SCHEMA = "pathology stain model", 3
 TABLE_TILES = 64  # of a slide's sample, looked at for its table of colors
 STUDENT_POINTS = 33  # edge of the grid that stands for the student
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 from pathology.stain.cycle_config import Condition, DiscriminatorConfig, GeneratorConfig
 from pathology.stain.layers import Film, Sharpness, StyleBlock, conv, norm_of
 from pathology.stain.losses import od_luminance
-from pathology.stain.rerender import rerendered
-from pathology.stain.style_vector import NUM_STYLE, StyleVector
+from pathology.stain.rerender import at_home, rerendered
+from pathology.stain.style_vector import NUM_STYLE, Home
 
 # About what laboratories have, and how much they differ: stain matrix, strengths.
 STYLE_MEAN = (0.55, 0.75, 0.38, 0.1, 0.92, 0.3, 2.0, 1.2)
@@ -44,6 +44,8 @@ class StyleGenerator(nn.Module):
     """
 
     home: Tensor
+    away: Tensor
+    kept: Tensor
 
     def __init__(
         self,
@@ -51,20 +53,20 @@ class StyleGenerator(nn.Module):
         condition: Condition = "none",
         *,
         role: Role = "",
-        home: StyleVector | None = None,
+        home: Home | None = None,
         is_grey: bool = False,
     ) -> None:
         super().__init__()
         self.config, self.condition, self.is_grey = config, condition, is_grey
         self.role: Role = role
         if self.role:
-            self.register_buffer("home", home_tensor(home))
+            register_home(self, home)
             self.residual = nn.Parameter(torch.ones(()))
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
-        self.stem = conv(num_in, widths[0], 3)
+        self.stem = conv(num_in, widths[0], config.edge_px)
         self.stem_film = Film(widths[0]) if is_film else None
         self.down = nn.ModuleList(
             nn.Sequential(conv(low, high, 4, stride=2), norm_of(config.norm, high))
@@ -78,7 +80,7 @@ class StyleGenerator(nn.Module):
             nn.Sequential(conv(high, low, 3), norm_of(config.norm, low))
             for low, high in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
-        self.out = conv(widths[0], 3, 3)
+        self.out = conv(widths[0], 3, config.edge_px)
         if config.is_residual:
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
@@ -92,7 +94,7 @@ class StyleGenerator(nn.Module):
             raise ValueError(f"a generator with is_told {self.is_told} and style {style_BS!r}")
         images_B3HW = self.sharpness(to_grey(images_B3HW) if self.is_grey else images_B3HW)
         if style_BS is not None and self.role:
-            home_BS = self.home.expand(len(images_B3HW), -1)
+            home_BS = at_home(style_BS, self.home, self.away, self.kept)
             way = (style_BS, home_BS) if self.role == "to home" else (home_BS, style_BS)
             images_B3HW = rerendered(images_B3HW, *way, self.residual)
         features = opponent(images_B3HW)
@@ -131,12 +133,19 @@ class StyleGenerator(nn.Module):
         config = self.config
         blocks = config.num_blocks * (config.block_px - 1)
         halvings = sum(4 << i for i in range(config.num_downsamples))
-        return config.sharpness_px + 2 + halvings + blocks * self.multiple_px
+        return config.sharpness_px + config.edge_px - 1 + halvings + blocks * self.multiple_px
 
 
-def home_tensor(home: StyleVector | None) -> Tensor:
-    """A style as a buffer; zeros where the weights that will be loaded hold it."""
-    return torch.zeros(NUM_STYLE) if home is None else torch.from_numpy(home).clone()
+def register_home(module: nn.Module, home: Home | None) -> None:
+    """The home of styles as buffers; zeros where the weights that will be loaded hold it."""
+    home = (
+        home
+        if home is not None
+        else Home(np.zeros(NUM_STYLE, np.float32), np.zeros(NUM_STYLE, np.float32), 0.0)
+    )
+    module.register_buffer("home", torch.from_numpy(home.target).clone())
+    module.register_buffer("away", torch.from_numpy(home.sources).clone())
+    module.register_buffer("kept", torch.tensor(home.kept))
 
 
 def scaled(style_BS: Tensor) -> Tensor:

@@ -36,6 +36,13 @@ def rerendered(
     return made
 
 
+def at_home(style_BS: Tensor, home_S: Tensor, away_S: Tensor, kept: Tensor) -> Tensor:
+    """The style (B, S) that each slide's tissue would have at home: see Home."""
+    deviation_B2 = style_BS[:, NUM_MATRIX:] / away_S[NUM_MATRIX:]
+    strength_B2 = home_S[NUM_MATRIX:] * deviation_B2**kept
+    return torch.cat([home_S[:NUM_MATRIX].expand(len(style_BS), -1), strength_B2], dim=1)
+
+
 def restained(images_B3HW: Tensor, factor_B3: Tensor) -> Tensor:
     """Images with the optical density of each channel times a factor; white stays."""
     return intensity(images_B3HW) ** factor_B3[:, :, None, None] * 2 - 1

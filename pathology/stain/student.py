@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pathology.stain import losses
 from pathology.stain.cycle_config import StudentConfig
 from pathology.stain.layers import Sharpness
-from pathology.stain.networks import home_tensor, scaled, with_planes
-from pathology.stain.rerender import rerendered
-from pathology.stain.style_vector import NUM_STYLE, StyleVector
+from pathology.stain.networks import register_home, scaled, with_planes
+from pathology.stain.rerender import at_home, rerendered
+from pathology.stain.style_vector import NUM_STYLE, Home
 
 Draw = Callable[[np.random.Generator], tuple[Tensor, Tensor]]  # images (B, 3, H, W), styles (B, S)
 
@@ -30,14 +30,16 @@ class StainStudent(nn.Module):
     """
 
     home: Tensor
+    away: Tensor
+    kept: Tensor
 
     def __init__(
-        self, config: StudentConfig, home: StyleVector | None = None, *, is_told: bool = False
+        self, config: StudentConfig, home: Home | None = None, *, is_told: bool = False
     ) -> None:
         super().__init__()
         self.is_told = is_told or home is not None
         if self.is_told:
-            self.register_buffer("home", home_tensor(home))
+            register_home(self, home)
             self.residual = nn.Parameter(torch.ones(()))
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
         num_in = 3 + (NUM_STYLE if self.is_told else 0)
@@ -59,7 +61,7 @@ class StainStudent(nn.Module):
             raise ValueError(f"a student with is_told {self.is_told} and style {style_BS!r}")
         features = images_B3HW
         if style_BS is not None:
-            home_BS = self.home.expand(len(images_B3HW), -1)
+            home_BS = at_home(style_BS, self.home, self.away, self.kept)
             images_B3HW = rerendered(images_B3HW, style_BS, home_BS, self.residual)
             features = with_planes(images_B3HW, scaled(style_BS))
         change: Tensor = self.color(features)

@@ -21,7 +21,7 @@ from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import apply_kernel, drawn_out
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent, distill
-from pathology.stain.style_vector import slide_vector, style_vector
+from pathology.stain.style_vector import Home, slide_vector, style_vector
 from pathology.stain.tensors import from_tensor, to_tensor
 from tests.stain.synthetic import OTHER, he_tiles
 from tests.stain.test_normalize_store import make_store
@@ -40,7 +40,8 @@ def make_model(
 ) -> LearnedModel:
     """A generator that darkens red and blurs a little, and its student."""
     torch.manual_seed(seed)
-    home = style_vector(TEXTBOOK.stains)
+    textbook = style_vector(TEXTBOOK.stains)
+    home = Home(textbook, textbook, 0.0)
     teacher = target_generator(config, home).eval()
     with torch.no_grad():
         teacher.out.bias.copy_(torch.tensor([-0.25, 0.1, 0.05]))  # type: ignore[union-attr]
@@ -92,7 +93,8 @@ def test_student_and_table_follow_their_teacher(model: LearnedModel, quality: st
 
 
 def test_the_table_learns_what_the_student_missed(model: LearnedModel) -> None:
-    untaught = StainStudent(CONFIG.student, style_vector(TEXTBOOK.stains))
+    textbook = style_vector(TEXTBOOK.stains)
+    untaught = StainStudent(CONFIG.student, Home(textbook, textbook, 0.0))
     tiles = he_tiles(6)
     style = torch.from_numpy(slide_vector(tiles))
     teacher = from_tensor(model.teacher(to_tensor(tiles), style.expand(6, -1)))

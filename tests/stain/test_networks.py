@@ -15,7 +15,7 @@ from pathology.stain.networks import (
     to_grey,
 )
 from pathology.stain.rerender import rerendered
-from pathology.stain.style_vector import NUM_STYLE, style_vector
+from pathology.stain.style_vector import NUM_STYLE, Home, style_vector
 from pathology.stain.tensors import to_tensor
 from tests.stain.synthetic import MATRIX, OTHER, he_tiles
 
@@ -62,7 +62,7 @@ def test_a_told_generator_starts_as_the_rerendering_by_stains(condition: str) ->
     there = torch.from_numpy(home) + 0.1 * torch.rand(2, NUM_STYLE)
     shown = images() * 0.7
     for role in ("to home", "from home"):
-        generator = StyleGenerator(SMALL, condition, role=role, home=home)  # type: ignore[arg-type]
+        generator = StyleGenerator(SMALL, condition, role=role, home=Home(home, home, 0.0))  # type: ignore[arg-type]
         homes = torch.from_numpy(home).expand(2, -1)
         way = (there, homes) if role == "to home" else (homes, there)
         assert torch.allclose(generator(shown, there), rerendered(shown, *way), atol=1e-5)

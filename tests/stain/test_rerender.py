@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from pathology.stain.macenko import TEXTBOOK
-from pathology.stain.rerender import rerendered, restained, restyled
-from pathology.stain.style_vector import TOLD, mean_vector, slide_vector, style_vector, tile_vectors
+from pathology.stain.rerender import at_home, rerendered, restained, restyled
+from pathology.stain.style_vector import (
+    NUM_MATRIX,
+    TOLD,
+    home_of,
+    mean_vector,
+    slide_vector,
+    style_vector,
+    tile_vectors,
+)
 from pathology.stain.styles import tile_styles
 from pathology.stain.tensors import from_tensor, to_tensor
 from tests.stain.synthetic import MATRIX, OTHER, he_tiles
@@ -89,3 +97,29 @@ def test_vectors_hold_what_was_measured() -> None:
     assert np.linalg.norm(mean[:6].reshape(2, 3), axis=1) == pytest.approx([1, 1], abs=1e-5)
     glass = np.full((2, 64, 64, 3), 243, np.uint8)
     assert (slide_vector(glass) == style_vector(TEXTBOOK.stains)).all()
+
+
+def test_a_home_keeps_what_the_targets_slides_vary_by_too() -> None:
+    random = np.random.default_rng(0)
+    base = style_vector(TEXTBOOK.stains)
+
+    def slides(tissue: float, laboratory: float, num: int = 400) -> np.ndarray:
+        made = np.tile(base, (num, 1))
+        logs = random.normal(0, tissue, (num, 2)) + random.normal(0, laboratory, (num, 2))
+        made[:, NUM_MATRIX:] *= np.exp(logs)
+        return made
+
+    assert home_of(slides(0.2, 0), slides(0.2, 0)).kept == pytest.approx(0.5, abs=0.03)
+    assert home_of(slides(0.1, 0), slides(0.1, 0.5)).kept < 0.06
+    assert home_of(slides(0, 0), slides(0, 0)).kept == pytest.approx(0, abs=1e-6)  # nothing varies
+
+
+def test_what_is_kept_of_a_slides_own_strength() -> None:
+    home = torch.from_numpy(style_vector(TEXTBOOK.stains))
+    away, strong = home.clone(), home[None].clone()
+    away[NUM_MATRIX:] *= 0.5
+    strong[:, NUM_MATRIX:] = away[NUM_MATRIX:] * 4
+    for kept, times in ((0.0, 1.0), (0.5, 2.0), (1.0, 4.0)):
+        found = at_home(strong, home, away, torch.tensor(kept))
+        assert torch.allclose(found[0, NUM_MATRIX:], home[NUM_MATRIX:] * times)
+        assert torch.equal(found[0, :NUM_MATRIX], home[:NUM_MATRIX])
