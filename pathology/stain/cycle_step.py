@@ -122,10 +122,7 @@ class CycleStep:
             terms["cycle_source"] + terms["cycle_target"]
         )
         if weights.identity:
-            kept = to_target(batch.target_B3HW, batch.home_BS)
-            terms["identity"] = apart(kept, batch.target_B3HW) + apart(
-                to_source(batch.source_B3HW, batch.style_BS), batch.source_B3HW
-            )
+            terms["identity"] = self._identity(batch, apart)
             loss = loss + weights.identity * terms["identity"]
         if weights.structure:
             terms["structure"] = losses.structure_loss(as_target, batch.source_B3HW)
@@ -134,6 +131,22 @@ class CycleStep:
         for name in ("judge_target", "judge_source"):
             self.networks[name].requires_grad_(True)
         return {name: term.item() for name, term in terms.items()}, as_target, as_source
+
+    def _identity(self, batch: CycleBatch, apart: Callable[..., Tensor]) -> Tensor:
+        """What both generators change where nothing is to be changed.
+
+        One that is told styles begins as a way between home and them, and has nothing to change
+        where both ends are home; of one that is not, an image that has its style already is kept.
+        """
+        target = batch.target_B3HW
+        if is_source_told(self.config):
+            home_BS = self.averaged.home.expand(len(target), -1)
+            return apart(self.to_target(target, home_BS), target) + apart(
+                self.to_source(target, home_BS), target
+            )
+        return apart(self.to_target(target, batch.home_BS), target) + apart(
+            self.to_source(batch.source_B3HW, batch.style_BS), batch.source_B3HW
+        )
 
     def to_target(self, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:
         """Images as the target; the style is that of their slide."""

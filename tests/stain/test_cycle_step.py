@@ -114,6 +114,13 @@ def test_every_term_is_measured() -> None:
     assert values["cycle_source"] == pytest.approx(0, abs=1e-5)  # generators start as the identity
 
 
+def test_told_generators_have_nothing_to_change_at_home() -> None:
+    values = CycleStep(TINY)(draw(0), 0)
+    assert values["identity"] == pytest.approx(0, abs=1e-4)  # whatever the images are
+    as_published = TINY.model_copy(update={"is_source_told": False})
+    assert CycleStep(as_published)(draw(0), 0)["identity"] == pytest.approx(0, abs=1e-5)
+
+
 def test_learning_rate_is_level_and_then_falls_to_zero() -> None:
     config = CycleConfig(steps=100, learning_rate=0.01, decay_from=0.5)
     assert [learning_rate(step, config) for step in (0, 50, 75, 100)] == pytest.approx(

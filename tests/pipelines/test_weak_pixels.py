@@ -1,0 +1,120 @@
+"""Training and predicting on the pixels of real stores, the encoder with the rest; the oracle."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+
+from pathology.core.errors import ArtifactError
+from pathology.models.card import ContractError, load_classifier
+from pathology.weak.config import WeakConfig
+from pipelines.features import FeatureConfig, FeatureOptions, extract_features
+from pipelines.predict import predict
+from pipelines.weak_train import WeakOptions, train_weak
+from tests.conftest import tissue_pixels, write_pyramid
+
+SETTINGS = {
+    "encoder": "resnet10t", "tile_px": 64, "epochs": 2, "epoch_tiles": 48, "slides_per_step": 4,
+    "tiles_per_slide": 4, "width": 16, "learning_rate": 0.003,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiling run of eight slides, half of them with a darker half, and their manifest."""
+    folder = tmp_path_factory.mktemp("pixels")
+    rows = []
+    for i in range(8):
+        grade = i % 2
+        pixels = tissue_pixels(768, 512, seed=i)
+        truth = np.ones((32, 48), np.uint8)
+        if grade:
+            pixels[:, :384] = pixels[:, :384] // 2
+            truth[:, :24] = 2
+        write_pyramid(folder / f"s{i}.tif", pixels, mpp=0.5)
+        cv2.imwrite(str(folder / f"s{i}.truth.png"), truth)
+        part = "val" if i >= 6 else "train"
+        label = ("benign", "malignant")[grade]
+        rows.append([f"s{i}", f"c{i}", f"s{i}.tif", label, part, f"s{i}.truth.png"])
+    with (folder / "slides.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [["slide_id", "case_id", "slide_path", "label", "split", "truth_path"], *rows]
+        )
+    words = ["tile", folder / "slides.csv", "--out", folder / "run", "--set", "tile.size_px=128"]
+    words = [sys.executable, "-m", "pipelines", *map(str, words)]
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "run", folder / "slides.csv"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet10t.pt"
+    torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), path)
+    return path
+
+
+def train(run: tuple[Path, Path], out: Path, weights: Path, **more: object) -> None:
+    config = WeakConfig.model_validate({**SETTINGS, **more})
+    train_weak(*run, out, config, WeakOptions(device="cpu", weights=weights))
+
+
+def test_the_encoder_is_trained_and_travels_with_the_model(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    train(run, tmp_path / "m.pt", weights)
+    card, state = load_classifier(tmp_path / "m.pt")
+    assert card.has_encoder
+    assert (card.tiles.encoder, card.tiles.encoder_px, card.tiles.size_px) == ("resnet10t", 64, 128)
+    before = torch.load(weights, weights_only=True)
+    moved = [
+        name
+        for name, value in before.items()
+        if not torch.equal(value, state[f"encoder.network.{name}"])
+    ]
+    assert len(moved) > 10
+    found = predict(tmp_path / "m.pt", run[0], tmp_path / "p.csv")  # without the file of weights
+    assert {grade.grade for grade in found} <= {"benign", "malignant"}
+    assert not any(grade.problem for grade in found)
+    features = tmp_path / "features"
+    extract_features(
+        run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
+        FeatureOptions(weights=weights),
+    )  # fmt: skip
+    with pytest.raises(ContractError, match="the encoder's weights are"):
+        predict(tmp_path / "m.pt", features, tmp_path / "q.csv")  # of the encoder before training
+
+
+def test_a_frozen_encoder_stays_as_it_was(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    train(run, tmp_path / "m.pt", weights, encoder_rate=0, epochs=1)
+    _, state = load_classifier(tmp_path / "m.pt")
+    before = torch.load(weights, weights_only=True)
+    for name, value in before.items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, state[f"encoder.network.{name}"]), name
+
+
+def test_the_oracle_learns_from_maps_of_grades(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    train(run, tmp_path / "m.pt", weights, method="oracle", epochs=8, learning_rate=0.01)
+    predict(tmp_path / "m.pt", run[0], tmp_path / "p.csv")
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    dark = [
+        float(r["prob_malignant"]) for r in rows if r["slide_id"] == "s7" and int(r["l0_x"]) < 256
+    ]
+    light = [float(r["prob_malignant"]) for r in rows if r["slide_id"] == "s6"]
+    assert np.mean(dark) > np.mean(light) + 0.2
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text(run[1].read_text().replace("truth_path", "other"))
+    config = WeakConfig.model_validate({**SETTINGS, "method": "oracle"})
+    with pytest.raises(ArtifactError, match="truth_path"):
+        train_weak(run[0], manifest, tmp_path / "n.pt", config, WeakOptions(device="cpu"))
