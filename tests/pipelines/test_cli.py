@@ -61,7 +61,17 @@ def test_the_form_of_tile_is_kept() -> None:
 def test_the_commands_are_these() -> None:
     assert set(get_command(app).commands) == {  # type: ignore[attr-defined]
         "tile", "stain", "report", "run", "demo", "doctor", "init", "export", "data", "version",
+        "features", "splits", "train", "predict", "evaluate",
     }  # fmt: skip
+
+
+def test_the_forms_around_classifiers_are_kept() -> None:
+    train = get_command(app).commands["train"]  # type: ignore[attr-defined]
+    options = {o for parameter in train.commands["weak"].params for o in parameter.opts}
+    assert options >= {"run", "--labels", "--out", "--method", "--config", "--set", "--splits"}
+    assert flags("features") >= {"run", "--encoder", "--out", "--weights"}
+    assert flags("predict") >= {"model", "source", "--out", "--maps"}
+    assert flags("evaluate") >= {"predictions", "--labels", "--out", "--split"}
 
 
 def test_a_run_accounts_for_every_slide(slides: Path, tmp_path: Path) -> None:
@@ -205,6 +215,7 @@ def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None
         "stain_full",
         "stain_train",
         "tile",
+        "weak",
     }
     assert pathology("init", tmp_path / "c").returncode == 2
     words = ("--config", tmp_path / "c/tile.yaml", "--limit", "1", "--dry-run")
