@@ -90,8 +90,10 @@ def test_upper_pushes_mass_down_and_nothing_else(loss: object) -> None:
     scores = logits().requires_grad_()
     loss(scores, torch.full((6,), 1)).sum().backward()  # type: ignore[operator]
     assert scores.grad is not None
-    assert (scores.grad[:, 2:] > 0).all()
     assert (scores.grad[:, :2] < 0).all()
+    assert (scores.grad[:, 2:].sum(dim=1) > 0).all()
+    if loss is upper_transition:  # class by class, one above may rise at the cost of another
+        assert (scores.grad[:, 2:] > 0).all()
 
 
 @pytest.mark.parametrize("loss", UPPER)
