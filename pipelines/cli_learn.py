@@ -75,7 +75,7 @@ def splits(
         Path, typer.Argument(help="Table with slide_id, case_id, label, and centre.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of splits_K.csv, as CLAM's.")],
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds. Default: 5.")] = None,
+    folds: Annotated[int | None, typer.Option(min=3, help="Folds. Default: 5.")] = None,
     leave_centres_out: Annotated[
         bool, typer.Option("--leave-centres-out", help="A split for each centre, which tests.")
     ] = False,

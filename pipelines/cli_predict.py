@@ -39,15 +39,14 @@ def predict(
     from pipelines.predict import SlideGrade, slides_table
     from pipelines.predict import predict as run_prediction
     from pipelines.progress import progress
-    from pipelines.weak_inputs import read_tiled
+    from pipelines.weak_inputs import paths_of
 
     def line(grade: SlideGrade) -> str:
         if grade.problem:
             return f"{grade.slide_id}: failed, {grade.problem}"
         return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
 
-    _, slides, problems = read_tiled(source)
-    with progress("predict", len(slides) + len(problems)) as shown:
+    with progress("predict", len(paths_of(source)[1])) as shown:
         found = run_prediction(
             model,
             source,

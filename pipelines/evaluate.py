@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.core.table import csv_text
 from pathology.evaluation.grading import (
     CaseCounts,
     Estimate,
@@ -111,7 +111,8 @@ def evaluate(predictions: Path, labels: Path, out: Path, part: str = "") -> dict
                 shown = {centre: estimate for centre, (_, estimate) in found.items()}
                 draw_centres(shown, SHOWN, out / f"{level}s_by_centre.png", f"{level}s by centre")
     write_text(out / "metrics.json", json.dumps(_plain(facts), indent=1))
-    write_text(out / "metrics.csv", _csv(rows))
+    names = ["level", "centre", "metric", "value", "low", "high", "num_cases"]
+    write_text(out / "metrics.csv", csv_text([names, *([row[n] for n in names] for row in rows)]))
     return facts
 
 
@@ -253,15 +254,6 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
             return list(reader), list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ArtifactError(f"{path}: cannot be read ({error})") from error
-
-
-def _csv(rows: Sequence[dict[str, object]]) -> str:
-    text = io.StringIO()
-    names = ["level", "centre", "metric", "value", "low", "high", "num_cases"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _plain(value: Any) -> Any:

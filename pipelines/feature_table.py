@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError
+from pathology.core.table import csv_text
 from pipelines.tables import read_process_list
 
 TABLE = "features.csv"
@@ -58,8 +58,5 @@ def without_stores(run: Path, paths: Sequence[Path]) -> list[FeatureOutcome]:
 
 def write_table(path: Path, rows: Sequence[FeatureOutcome]) -> None:
     """Write the rows, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(asdict(FeatureOutcome("", ""))), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(path, text.getvalue())
+    names = [field.name for field in fields(FeatureOutcome)]
+    write_text(path, csv_text([names, *(astuple(row) for row in rows)]))

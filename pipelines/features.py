@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from pathology.core.artifact import fingerprint, sweep_scratch
 from pathology.core.config import StageConfig
 from pathology.core.errors import PathologyError, reason_of
 from pathology.core.run_record import environment, now, write_run_record
+from pathology.data.ahead import ahead
 from pathology.interop.export_coords import our_attributes, trident_attributes
 from pathology.interop.h5_features import read_attributes, write_features
 from pathology.interop.tile_facts import TileFacts, facts_of_store
@@ -140,16 +140,19 @@ class Encoding:
         self, paths: Sequence[Path], on_tiles: Callable[[int], None]
     ) -> Iterator[FeatureOutcome]:
         """The outcome of every store, in order."""
-        start, slides = time.perf_counter(), (self._open(path) for path in paths)
+        start = waited = time.perf_counter()
         with ThreadPoolExecutor(self.options.threads) as pool:
-            for slide, is_last, block in _ahead(pool, slides):
-                if block is not None and not slide.problem:
-                    self._encode(slide, block)
-                    on_tiles(len(slide.blocks[-1]) if slide.blocks else 0)
+            blocks = _blocks(map(self._open, paths))
+            for slide, is_last, tiles in ahead(pool, _read, blocks, AHEAD):
+                self.read_seconds += time.perf_counter() - waited
+                if tiles is not None and not slide.problem:
+                    self._encode(slide, tiles)
+                    on_tiles(len(tiles))
                 if is_last:
                     seconds = time.perf_counter() - start
                     start = time.perf_counter()
                     yield self._finish(slide, seconds)
+                waited = time.perf_counter()
 
     def _open(self, path: Path) -> Slide:
         try:
@@ -170,20 +173,13 @@ class Encoding:
         inputs = {"tiles": str(store.attributes["fingerprint"]), "weights": self.weights}
         return fingerprint("features", SCHEMA, self.config, inputs)
 
-    def _encode(self, slide: Slide, block: Future[Pixels]) -> None:
+    def _encode(self, slide: Slide, tiles: Pixels) -> None:
         start = time.perf_counter()
-        try:
-            tiles = block.result()
-        except FAULTS as fault:
-            slide.problem = f"failed: {reason_of(fault)}"
-            return
-        ready = time.perf_counter()
         features = encode(
             self.encoder, tiles, device=self.options.device, size_px=self.config.size_px,
             is_bf16=self.config.precision == "bf16", block=self.options.block,
         )  # fmt: skip
-        self.read_seconds += ready - start
-        self.encode_seconds += time.perf_counter() - ready
+        self.encode_seconds += time.perf_counter() - start
         if not np.isfinite(features).all():
             slide.problem = "failed: the encoder gave features that are no numbers"
             return
@@ -226,25 +222,27 @@ def weights_digest(encoder: Encoder) -> str:
     return digest.hexdigest()[:12]
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, slides: Iterator[Slide]
-) -> Iterator[tuple[Slide, bool, Future[Pixels] | None]]:
-    """Every block of every slide, AHEAD of them being read, and whether it is a slide's last."""
-    blocks = _blocks(pool, slides)
-    waiting = list(islice(blocks, AHEAD))
-    while waiting:
-        yield waiting.pop(0)
-        waiting += islice(blocks, 1)
+Block = tuple[Slide, bool, slice | None]  # a slide, whether its last block, and which rows
 
 
-def _blocks(
-    pool: ThreadPoolExecutor, slides: Iterator[Slide]
-) -> Iterator[tuple[Slide, bool, Future[Pixels] | None]]:
+def _blocks(slides: Iterable[Slide]) -> Iterator[Block]:
+    """Blocks of all slides in order; one without rows for a slide that is not encoded."""
     for slide in slides:
-        if slide.problem or slide.store is None:
+        num = 0 if slide.problem or slide.store is None else len(slide.store)
+        if not num:
             yield slide, True, None
-            continue
-        num = len(slide.store)
         for start in range(0, num, READ_TILES):
-            rows = slice(start, min(start + READ_TILES, num))
-            yield slide, rows.stop == num, pool.submit(slide.store.read, rows)
+            end = min(start + READ_TILES, num)
+            yield slide, end == num, slice(start, end)
+
+
+def _read(block: Block) -> tuple[Slide, bool, Pixels | None]:
+    """The pixels of a block; a fault costs its slide."""
+    slide, is_last, rows = block
+    if rows is None or slide.store is None:
+        return slide, is_last, None
+    try:
+        return slide, is_last, slide.store.read(rows)
+    except FAULTS as fault:
+        slide.problem = f"failed: {reason_of(fault)}"
+        return slide, is_last, None

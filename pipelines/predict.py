@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pathology.core.artifact import publish, write_text
-from pathology.core.config import load_config
 from pathology.core.errors import ArtifactError, PathologyError, reason_of
+from pathology.core.table import csv_text
+from pathology.data.tile_source import StoreTiles
+from pathology.interop.h5_features import read_features
 from pathology.models.card import (
     ModelCard,
-    TileContract,
     card_fingerprint,
     load_classifier,
     require_match,
@@ -34,8 +35,8 @@ from pathology.weak.predict import score_slide
 from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
 from pipelines.features import weights_digest
 from pipelines.tile_places import places_of
-from pipelines.weak_data import BlockReader, number_tiles
-from pipelines.weak_inputs import LabelledSlides, TiledSlide, read_tiled
+from pipelines.weak_data import pixel_blocks
+from pipelines.weak_inputs import TiledSlide, read_tiled
 
 FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)
 
@@ -77,7 +78,7 @@ def load_for_use(
     Raises ArtifactError for a file that is damaged, ConfigError where the encoder cannot be had.
     """
     card, state = load_classifier(path)
-    config = load_config(WeakConfig).model_validate(card.settings)
+    config = WeakConfig.model_validate(card.settings)
     encoder: Encoder | None = None
     if is_pixels:
         encoder = make_encoder(
@@ -126,26 +127,26 @@ def predict(
     ]
     parts = out.with_name(f".{out.stem}.{classifier.fingerprint}.parts")
     parts.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
     for grade in grades:
         on_slide(grade)
-    wanted = classifier.card.tiles
     with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
         for slide in slides:
-            require_match(wanted, _seen(slide.tiles, wanted), slide.record.slide_id)
+            require_match(classifier.card.tiles, slide.tiles, slide.record.slide_id)
         for slide in slides:
+            part = parts / f"{slide.record.slide_id}.{slide.digest}.csv"
             try:
-                grades.append(_predict_slide(classifier, slide, kind, parts, pool))
+                grades.append(_predict_slide(classifier, slide, part, pool))
+                written.append(part)
             except FAULTS as fault:
                 grades.append(SlideGrade(slide.record.slide_id, problem=reason_of(fault)))
             on_slide(grades[-1])
     names = classifier.card.grades
     with publish(out) as scratch, scratch.open("w", encoding="utf-8") as stream:
-        stream.write(",".join(["slide_id", "l0_x", "l0_y", "l0_edge", *_columns(names)]) + "\n")
-        for grade in grades:
-            part = parts / f"{grade.slide_id}.csv"
-            if not grade.problem and part.is_file():
-                with part.open(encoding="utf-8") as rows:
-                    shutil.copyfileobj(rows, stream)
+        stream.write(csv_text([["slide_id", "l0_x", "l0_y", "l0_edge", *_columns(names)]]))
+        for part in written:
+            with part.open(encoding="utf-8") as rows:
+                shutil.copyfileobj(rows, stream)
     write_text(slides_table(out), _slides_csv(grades, names))
     shutil.rmtree(parts, ignore_errors=True)
     return grades
@@ -156,28 +157,14 @@ def slides_table(out: Path) -> Path:
     return out.with_name(f"{out.stem}.slides.csv")
 
 
-def _seen(found: TileContract, wanted: TileContract) -> TileContract:
-    """Pixels reach the model's own encoder: nothing is asked of one."""
-    if found.encoder or found.num_features:
-        return found
-    return found.model_copy(update={"encoder_px": wanted.encoder_px})
-
-
 def _predict_slide(
-    classifier: Classifier, slide: TiledSlide, kind: str, parts: Path, pool: ThreadPoolExecutor
+    classifier: Classifier, slide: TiledSlide, part: Path, pool: ThreadPoolExecutor
 ) -> SlideGrade:
     """The grade of a slide, whose tiles' rows are kept in a part of the table."""
-    part = parts / f"{slide.record.slide_id}.csv"
     at = places_of(slide)
     tile_NC = _kept(part, slide.num_tiles, len(classifier.card.grades))
     if tile_NC is None:
-        alone = LabelledSlides(kind, (slide,), slide.tiles, classifier.card.grades)
-        cache = parts / f"{slide.record.slide_id}.npy"
-        tiles = number_tiles(alone, [slide], cache)
-        reader = BlockReader(tiles, pool, classifier.device, classifier.card.tiles.encoder_px)
-        with torch.inference_mode():
-            tile_NC = score_slide(classifier.model, reader(tiles.table.rows(0))).tile_NC
-        cache.unlink(missing_ok=True)
+        tile_NC = score_slide(classifier.model, _blocks(classifier, slide, pool)).tile_NC
         write_text(part, _tiles_csv(slide.record.slide_id, at.l0_xy, at.l0_edge, tile_NC))
     probability = _slide_probability(classifier.rule, tile_NC)
     entropy = float(-(probability * np.log(np.maximum(probability, 1e-12))).sum())
@@ -189,6 +176,17 @@ def _predict_slide(
         entropy / float(np.log(len(probability))),
         at.l0_size,
     )
+
+
+def _blocks(
+    classifier: Classifier, slide: TiledSlide, pool: ThreadPoolExecutor
+) -> Iterator[Tensor]:
+    """A slide's features, or its pixels block by block."""
+    if classifier.model.encoder is None:
+        yield torch.from_numpy(read_features(slide.path).features_NF).to(classifier.device)
+        return
+    source, rows = StoreTiles([slide.path], np.array([slide.num_tiles])), np.arange(slide.num_tiles)
+    yield from pixel_blocks(source, rows, pool, classifier.device, classifier.card.tiles.encoder_px)
 
 
 def _slide_probability(rule: SlideRule | None, tile_NC: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,11 +201,10 @@ def _tiles_csv(
     slide_id: str, l0_xy: NDArray[np.int64], l0_edge: int, tile_NC: NDArray[np.float64]
 ) -> str:
     """Rows of a slide's tiles; an id with a comma or a quote is quoted."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for (x, y), row in zip(l0_xy.tolist(), tile_NC.tolist(), strict=True):
-        writer.writerow([slide_id, x, y, l0_edge, *(f"{value:.6f}" for value in row)])
-    return text.getvalue()
+    return csv_text(
+        [slide_id, x, y, l0_edge, *(f"{value:.6f}" for value in row)]
+        for (x, y), row in zip(l0_xy.tolist(), tile_NC.tolist(), strict=True)
+    )
 
 
 def _kept(part: Path, num_tiles: int, num_grades: int) -> NDArray[np.float64] | None:
@@ -222,17 +219,15 @@ def _kept(part: Path, num_tiles: int, num_grades: int) -> NDArray[np.float64] | 
 
 
 def _slides_csv(grades: Sequence[SlideGrade], names: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[object]] = [
         ["slide_id", "grade", *_columns(names), "entropy", "num_tiles", "l0_width", "l0_height",
          "problem"]
-    )  # fmt: skip
+    ]  # fmt: skip
     for grade in grades:
         chances = [f"{value:.6f}" for value in grade.probability_C] or [""] * len(names)
         entropy = "" if np.isnan(grade.entropy) else f"{grade.entropy:.4f}"
-        writer.writerow(
+        rows.append(
             [grade.slide_id, grade.grade, *chances, entropy, grade.num_tiles, *grade.l0_size,
              grade.problem]
         )  # fmt: skip
-    return text.getvalue()
+    return csv_text(rows)

@@ -20,7 +20,6 @@ from pathology.models.encode import to_images
 from pipelines.weak_inputs import LabelledSlides, TiledSlide
 
 PIXEL_BLOCK = 32  # tiles that are decoded and scored at once
-FEATURE_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ def _write_features(cache: Path, slides: Sequence[TiledSlide], num_features: int
 
 @dataclass(frozen=True, eq=False)
 class BlockReader:
-    """Tiles on a device, block by block, decoded ahead in threads.
+    """Tiles of slides on a device.
 
     size_px  edge that pixels are scaled to; None: as they are
     """
@@ -84,11 +83,21 @@ class BlockReader:
 
     def __call__(self, rows: NDArray[np.int64]) -> Iterator[Tensor]:
         """Features (n, F) or pixels (n, 3, H, W) from 0 to 1 of all these tiles."""
-        block = PIXEL_BLOCK if self.tiles.is_pixels else FEATURE_BLOCK
-        parts = [rows[start : start + block] for start in range(0, len(rows), block)]
-        if not self.tiles.is_pixels:
-            for part in parts:
-                yield torch.from_numpy(self.tiles.source.read(part)).to(self.device)
-            return
-        for pixels in ahead(self.pool, self.tiles.source.read, parts, depth=4):
-            yield to_images(pixels, self.device, self.size_px)
+        source = self.tiles.source
+        if self.tiles.is_pixels:
+            yield from pixel_blocks(source, rows, self.pool, self.device, self.size_px)
+        else:
+            yield torch.from_numpy(source.read(rows)).to(self.device)
+
+
+def pixel_blocks(
+    source: TileSource,
+    rows: NDArray[np.int64],
+    pool: ThreadPoolExecutor,
+    device: str,
+    size_px: int | None,
+) -> Iterator[Tensor]:
+    """Pixels (n, 3, H, W) from 0 to 1 of tiles, block by block, decoded ahead in threads."""
+    parts = [rows[start : start + PIXEL_BLOCK] for start in range(0, len(rows), PIXEL_BLOCK)]
+    for pixels in ahead(pool, source.read, parts, depth=4):
+        yield to_images(pixels, device, size_px)

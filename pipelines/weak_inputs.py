@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pathology.core.artifact import content_digest
 from pathology.core.errors import ArtifactError, ConfigError, PathologyError, reason_of
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.interop.h5_features import read_features
@@ -63,17 +64,21 @@ def is_features(path: Path) -> bool:
     return path.suffix == ".h5" or (path.is_dir() and any(path.glob("*.h5")))
 
 
-def read_tiled(path: Path) -> tuple[str, list[TiledSlide], list[str]]:
-    """Slides of a run, a store or a folder of features: kind, slides, problems.
+def paths_of(path: Path) -> tuple[str, list[Path]]:
+    """The kind of a run, a store or a folder of features, and its stores or files.
 
     Raises ArtifactError where the path is none of these.
     """
     if not path.exists():
         raise ArtifactError(f"{path}: no such file or folder. Give a tiling run or its features")
     if is_features(path):
-        kind, paths = "features", sorted([path] if path.is_file() else path.glob("[!.]*.h5"))
-    else:
-        kind, paths = "pixels", stores_of(path)
+        return "features", sorted([path] if path.is_file() else path.glob("[!.]*.h5"))
+    return "pixels", stores_of(path)
+
+
+def read_tiled(path: Path) -> tuple[str, list[TiledSlide], list[str]]:
+    """Slides of what paths_of takes: kind, slides, problems."""
+    kind, paths = paths_of(path)
     found: list[TiledSlide] = []
     problems = []
     for file in paths:
@@ -177,7 +182,7 @@ def _of_features(path: Path) -> TiledSlide:
         num_features=found.features_NF.shape[1],
     )
     record = SlideRecord(str(said.get("name") or found.slide_id), path)
-    digest = str(said.get("features_fingerprint", "")) or _digest(path)
+    digest = str(said.get("features_fingerprint", "")) or content_digest(path)
     return TiledSlide(record, path, len(found.features_NF), tiles, digest)
 
 
@@ -194,12 +199,6 @@ def _of_store(path: Path) -> TiledSlide:
     )
     record = SlideRecord(str(said.get("slide_id", path.stem)), path)
     return TiledSlide(record, path, len(store), tiles, str(said["fingerprint"]))
-
-
-def _digest(path: Path) -> str:
-    from pathology.core.artifact import content_digest
-
-    return content_digest(path)
 
 
 def _int(value: object) -> int | None:

@@ -48,9 +48,7 @@ def train_weak(
         "wait_seconds": training.wait_seconds,
     }
     if training.fabric.is_global_zero:
-        write_run_record(
-            out.with_name(f"{out.stem}.run") / "run.json", started, facts, environment()
-        )
+        write_run_record(training.folder / "run.json", started, facts, environment())
     return card
 
 

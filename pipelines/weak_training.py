@@ -144,13 +144,14 @@ class Training:
         slides, rows = draw_bags(
             random, self.train_table, config.slides_per_step, config.tiles_per_slide
         )
-        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        rank = self.fabric.global_rank
+        mine = slice(rank, None, self.fabric.world_size)
         slides, rows = slides[mine], rows[mine]
         read = self.tiles.source.read(rows.ravel())
         if self.tiles.is_pixels:
             images = to_images(read, self.device, config.tile_px)
             images = augment(
-                images, np.random.default_rng([config.seed, number, 1]), config.augment
+                images, np.random.default_rng([config.seed, number, 1 + rank]), config.augment
             )
             tiles = images.reshape(*rows.shape, *images.shape[1:])
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pathology.core.errors import ManifestError
@@ -72,6 +72,13 @@ def _as_text(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows, the header among them, as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -38,8 +39,6 @@ class Ahead(Generic[Made]):
 
     def __call__(self, step: int) -> Made:
         """What make gives for a step."""
-        import time
-
         for number in range(step, min(step + self.depth, self.last)):
             if number not in self._waiting:
                 self._waiting[number] = self.pool.submit(self.make, number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pathology.core.artifact import write_text
 from pathology.core.errors import ManifestError
 from pathology.core.manifest import SlideRecord
+from pathology.core.table import csv_text
 
 PARTS = ("train", "val", "test")
 
@@ -62,16 +62,20 @@ def split_of_manifest(slides: Sequence[SlideRecord], val_share: float, seed: int
 def folds(slides: Sequence[SlideRecord], num_folds: int, seed: int) -> list[Split]:
     """K splits that each test on another K-th of the cases and choose on the next one.
 
-    Raises ManifestError where there are fewer cases than folds.
+    Raises ManifestError for less than three folds, and where there are fewer cases than folds.
     """
+    if num_folds < 3:
+        raise ManifestError(f"{num_folds} folds: one tests, one chooses, and one must train")
     number = _fold_numbers(slides, num_folds, seed)
+
+    def of(*wanted: int) -> list[SlideRecord]:
+        return [slide for slide, n in zip(slides, number, strict=True) if n in wanted]
+
     found = []
     for fold in range(num_folds):
-        parts = [
-            [s for s, n in zip(slides, number, strict=True) if wanted(n)]
-            for wanted in _wanted(fold, num_folds)
-        ]
-        found.append(_named(f"fold {fold}", *parts))
+        val = (fold + 1) % num_folds
+        rest = [n for n in range(num_folds) if n not in (fold, val)]
+        found.append(_named(f"fold {fold}", of(*rest), of(val), of(fold)))
     return found
 
 
@@ -126,24 +130,12 @@ def write_clam(folder: Path, splits: Sequence[Split], label_of: Mapping[str, str
         ]
         for suffix, rows in (("", table), ("_bool", marks), ("_descriptor", described)):
             written.append(folder / f"splits_{number}{suffix}.csv")
-            write_text(written[-1], _csv(rows))
+            write_text(written[-1], csv_text(rows))
     return written
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _named(name: str, *parts: Sequence[SlideRecord]) -> Split:
     return Split(name, *(tuple(slide.slide_id for slide in part) for part in parts))
-
-
-def _wanted(fold: int, num_folds: int) -> list:  # type: ignore[type-arg]
-    """Which fold numbers train, choose and test."""
-    val = (fold + 1) % num_folds
-    return [lambda n: n not in (fold, val), lambda n: n == val, lambda n: n == fold]
 
 
 def _first_fold(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,6 @@ class ModelCard(StageConfig):
 
 def card_fingerprint(card: ModelCard, weights: dict[str, torch.Tensor]) -> str:
     """Name of a model: twelve hex digits of its card and weights."""
-    import hashlib
-
     digest = hashlib.sha256()
     for name, value in weights.items():
         digest.update(name.encode() + value.detach().cpu().numpy().tobytes())

@@ -48,14 +48,17 @@ class AttentionBag(nn.Module):
 
     def forward(self, features_BNF: Tensor) -> BagOutput:
         """Scores of bags (B, N, F)."""
-        features = self.embed(features_BNF)
-        weights_BKN = self.attention(features).softmax(dim=2)
-        mean_BKH = weights_BKN @ features
+        return self.graded(self.embed(features_BNF))
+
+    def graded(self, features_BNH: Tensor) -> BagOutput:
+        """Scores of bags whose features are embedded already."""
+        weights_BKN = self.attention(features_BNH).softmax(dim=2)
+        mean_BKH = weights_BKN @ features_BNH
         logits_BKC = self.head(mean_BKH)
         slide_BC = logits_BKC[:, 0]
         if self.num_heads > 1:
             slide_BC = torch.diagonal(logits_BKC, dim1=1, dim2=2)
-        return BagOutput(self.head(features), slide_BC, weights_BKN)
+        return BagOutput(self.head(features_BNH), slide_BC, weights_BKN)
 
 
 class Clam(nn.Module):
@@ -82,10 +85,10 @@ class Clam(nn.Module):
 
     def forward(self, features_BNF: Tensor, label_B: Tensor | None = None) -> BagOutput:
         """Scores of bags (B, N, F); with the slides' labels, the instance loss beside them."""
-        output: BagOutput = self.bag(features_BNF)
+        features = self.bag.embed(features_BNF)
+        output = self.bag.graded(features)
         if label_B is None or output.attention_BKN is None:
             return output
-        features = self.bag.embed(features_BNF)
         return output._replace(own_loss=self.instance_loss(features, output.attention_BKN, label_B))
 
     def instance_loss(self, features_BNH: Tensor, attention_BKN: Tensor, label_B: Tensor) -> Tensor:

@@ -22,19 +22,14 @@ class SlideScores(NamedTuple):
 
 
 @torch.inference_mode()
-def score_slide(
-    model: BagClassifier, blocks: Iterable[Tensor], temperature: float = 1.0
-) -> SlideScores:
-    """Scores of a slide whose tiles come in blocks of features (n, F) or pixels (n, 3, H, W).
-
-    temperature  that logits of tiles are divided by
-    """
+def score_slide(model: BagClassifier, blocks: Iterable[Tensor]) -> SlideScores:
+    """Scores of a slide whose tiles come in blocks of features (n, F) or pixels (n, 3, H, W)."""
     model.eval()
     features = [block if model.encoder is None else model.encoder(block) for block in blocks]
     output = model.bag(torch.cat(features)[None])
     attention = output.attention_BKN
     return SlideScores(
-        (output.tile_BNC[0] / temperature).double().softmax(dim=1).cpu().numpy(),
+        output.tile_BNC[0].double().softmax(dim=1).cpu().numpy(),
         output.slide_BC[0].double().softmax(dim=0).cpu().numpy(),
         None if attention is None else attention[0].mean(dim=0).double().cpu().numpy(),
     )

@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from pathology.training.gather import gathered
 
 
 class ScoreMemory:
@@ -30,12 +27,6 @@ class ScoreMemory:
         rows, place = np.unique(rows_B, return_inverse=True)
         mean = np.bincount(place, scores_B) / np.bincount(place)
         self.scores_N[rows] = (1 - self.rate) * self.scores_N[rows] + self.rate * mean
-
-    def update_everywhere(self, rows_B: Tensor, scores_B: Tensor) -> None:
-        """The same with what all processes have seen, so that all remember alike."""
-        rows, scores = gathered(rows_B), gathered(scores_B)
-        order = torch.argsort(rows, stable=True)  # not by process: sums must not depend on it
-        self.update(rows[order].cpu().numpy(), scores[order].double().cpu().numpy())
 
     def state_dict(self) -> dict[str, Any]:
         """All there is to remember."""

@@ -94,16 +94,19 @@ def test_leakage_is_an_error_that_names_the_case() -> None:
 def test_more_folds_than_cases() -> None:
     with pytest.raises(ManifestError, match="2 cases cannot make 5"):
         folds(slides(4), 5, seed=0)
+    with pytest.raises(ManifestError, match="one must train"):
+        folds(slides(), 2, seed=0)
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(5, 40), st.integers(1, 4), st.integers(2, 5), st.integers(0, 9))
+@given(st.integers(5, 40), st.integers(1, 4), st.integers(3, 5), st.integers(0, 9))
 def test_never_a_case_in_two_parts(num: int, per_case: int, num_folds: int, seed: int) -> None:
     records = slides(num, per_case)
     if len({s.case_id for s in records}) < num_folds:
         return
     for split in folds(records, num_folds, seed):
         require_apart(split, records)
+        assert split.train
 
 
 def test_clams_files_go_both_ways(tmp_path: Path) -> None:

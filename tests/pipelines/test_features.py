@@ -21,6 +21,7 @@ from pathology.tiling.store import open_tiles
 from pipelines.feature_table import read_table
 from pipelines.features import FeatureConfig, FeatureOptions, extract_features
 from tests.conftest import tissue_pixels, write_pyramid
+from tests.pipelines.small_encoder import write_weights
 
 SLIDES = ("a", "b", "c")
 
@@ -45,10 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "resnet10t.pt"
-    torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), path)
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
 
 
 def extract(run: Path, out: Path, weights: Path, **settings: object) -> list[object]:
@@ -103,9 +101,7 @@ def test_other_settings_or_weights_are_made_anew(run: Path, weights: Path, tmp_p
     extract(run, tmp_path, weights)
     statuses = {row.status for row in extract(run, tmp_path, weights, size_px=64)}  # type: ignore[attr-defined]
     assert statuses == {"done", "empty"}
-    other = tmp_path / "other.pt"
-    torch.manual_seed(1)
-    torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), other)
+    other = write_weights(tmp_path / "other.pt", seed=1)
     statuses = {row.status for row in extract(run, tmp_path, other, size_px=64)}  # type: ignore[attr-defined]
     assert statuses == {"done", "empty"}
 

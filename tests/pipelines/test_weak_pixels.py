@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import timm
 import torch
 
 from pathology.core.errors import ArtifactError
@@ -18,6 +17,7 @@ from pipelines.features import FeatureConfig, FeatureOptions, extract_features
 from pipelines.predict import predict
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
+from tests.pipelines.small_encoder import write_weights
 
 SETTINGS = {
     "encoder": "resnet10t", "tile_px": 64, "epochs": 2, "epoch_tiles": 48, "slides_per_step": 4,
@@ -54,10 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "resnet10t.pt"
-    torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), path)
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
 
 
 def train(run: tuple[Path, Path], out: Path, weights: Path, **more: object) -> None:

@@ -1,0 +1,15 @@
+"""A small encoder of timm's with random weights in a file."""
+
+from pathlib import Path
+
+import timm
+import torch
+
+NAME, NUM_FEATURES = "resnet10t", 512
+
+
+def write_weights(path: Path, seed: int = 0) -> Path:
+    """The file, made."""
+    torch.manual_seed(seed)
+    torch.save(timm.create_model(NAME, pretrained=False, num_classes=0).state_dict(), path)
+    return path
