@@ -2,6 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# tests in as many processes as there are cores, each of one thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 # the first interpreter that starts and is 3.11 or newer (a shim of a missing version is passed over)
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -38,10 +40,10 @@ demo: $(VENV)/.installed
 	$(BIN)/pathology demo --out demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 fast-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -108,9 +108,9 @@ def test_a_killed_training_goes_on_to_the_same_model(
     pictures: tuple[Path, Path], tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
-    subprocess.run(train_words(pictures, whole, 200), check=True, capture_output=True)
+    subprocess.run(train_words(pictures, whole, 100), check=True, capture_output=True)
     process = subprocess.Popen(
-        train_words(pictures, cut, 200), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        train_words(pictures, cut, 100), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoint = tmp_path / "cut.run" / "checkpoint.pt"
     deadline = time.monotonic() + 120
@@ -119,10 +119,10 @@ def test_a_killed_training_goes_on_to_the_same_model(
     process.send_signal(signal.SIGKILL)
     process.wait()
     stopped_at = load_state(checkpoint)["step"]
-    assert 20 <= stopped_at < 200
+    assert 20 <= stopped_at < 100
     assert not cut.exists()
     done = subprocess.run(
-        train_words(pictures, cut, 200), check=True, capture_output=True, text=True
+        train_words(pictures, cut, 100), check=True, capture_output=True, text=True
     )
     assert f"went on from step {stopped_at}" in done.stdout
     assert load_model(cut).fingerprint == load_model(whole).fingerprint

@@ -87,7 +87,7 @@ def test_killed_and_gone_on_with_to_the_same_model(
 
     def words(out: Path) -> list[str]:
         line = command("train", "weak", features, "--labels", manifest, "--out", out)
-        return [*line, "--device", "cpu", *settings(epochs=60, patience=60)]
+        return [*line, "--device", "cpu", *settings(epochs=40, patience=40)]
 
     subprocess.run(words(whole), check=True, capture_output=True)
     process = subprocess.Popen(words(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -98,7 +98,7 @@ def test_killed_and_gone_on_with_to_the_same_model(
     process.send_signal(signal.SIGKILL)
     process.wait()
     stopped = load_state(checkpoint)
-    assert 0 < stopped["step"] < 60 * config().steps_per_epoch
+    assert 0 < stopped["step"] < 40 * config().steps_per_epoch
     assert not cut.exists()
     done = subprocess.run(words(cut), check=True, capture_output=True, text=True)
     assert "went on from step" in done.stdout
