@@ -13,7 +13,12 @@ from pipelines.cli_learn import Device
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What `pathology train` made.")],
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A tiling run, a store, or features.")
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A tiling run, a store or features; or a slide, a picture, a folder of them or "
+            "a manifest, which are tiled as MODEL wants first.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="CSV", help="A row for each tile; beside it .slides.csv.")
@@ -24,6 +29,13 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option(help="File of the encoder's weights, if it is not in MODEL.")
     ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where a manifest's relative paths start.")
+    ] = None,
+    assume_mpp: Annotated[
+        float | None,
+        typer.Option(metavar="UM", help="Resolution of slides and pictures that state none."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Grade tiles and slides.
@@ -33,12 +45,17 @@ def predict(
     a row that says why. Example:
 
         pathology predict grades.pt features --out predictions.csv --maps maps
+        pathology predict grades.pt biopsy.svs --out biopsy.csv
+
+    Slides are tiled into <CSV's name>.tiles, which may be deleted afterwards, or kept: then the
+    next call with the same slides only tiles what is new.
     """
     from pathology.training.fabric import device_of
     from pipelines.grade_maps import draw_maps
     from pipelines.predict import SlideGrade, slides_table
     from pipelines.predict import predict as run_prediction
     from pipelines.progress import progress
+    from pipelines.tile_for_model import CutOptions, has_tiles, tile_for_model
     from pipelines.weak_inputs import paths_of
 
     def line(grade: SlideGrade) -> str:
@@ -46,13 +63,19 @@ def predict(
             return f"{grade.slide_id}: failed, {grade.problem}"
         return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
 
-    with progress("predict", len(paths_of(source)[1])) as shown:
+    only = None
+    if not has_tiles(source):
+        cut = CutOptions(out.with_name(f"{out.stem}.tiles"), data_root, assume_mpp)
+        only = tile_for_model(model, source, cut)
+        source = cut.out
+    with progress("predict", len(only or paths_of(source)[1])) as shown:
         found = run_prediction(
             model,
             source,
             out,
             device=device_of(device),
             weights=weights,
+            only=only,
             on_slide=lambda grade: shown.item(line(grade)),
         )
     failed = [grade for grade in found if grade.problem]

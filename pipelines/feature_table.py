@@ -56,6 +56,14 @@ def without_stores(run: Path, paths: Sequence[Path]) -> list[FeatureOutcome]:
     ]
 
 
+def without_features(folder: Path, paths: Sequence[Path]) -> list[FeatureOutcome]:
+    """Rows of slides that have no file of features; none where others made the files."""
+    table = folder / TABLE
+    there = {path.stem for path in paths}
+    rows = read_table(table) if table.is_file() else []
+    return [row for row in rows if row.slide_id not in there]
+
+
 def write_table(path: Path, rows: Sequence[FeatureOutcome]) -> None:
     """Write the rows, whole or not at all."""
     names = [field.name for field in fields(FeatureOutcome)]

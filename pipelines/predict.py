@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
 from pipelines.features import weights_digest
 from pipelines.tile_places import places_of
 from pipelines.weak_data import pixel_blocks
-from pipelines.weak_inputs import TiledSlide, read_tiled
+from pipelines.weak_inputs import TiledSlide, read_tiled, without_tiles
 
 FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)
 
@@ -113,18 +113,22 @@ def predict(
     *,
     device: str = "cpu",
     weights: Path | None = None,
+    only: Collection[str] | None = None,
     on_slide: Callable[[SlideGrade], None] = lambda grade: None,
 ) -> list[SlideGrade]:
     """Write OUT, a row for each tile, and OUT's .slides.csv, a row for each slide.
+
+    only  ids of the slides to grade; None: all that the path holds
 
     Slides are scored one by one and kept, so that a stopped run goes on. Raises ContractError
     where tiles are not what the model was taught on.
     """
     kind, slides, problems = read_tiled(path)
+    problems += without_tiles(path, kind)
     classifier = load_for_use(model_path, device, weights, is_pixels=kind == "pixels")
-    grades = [
-        SlideGrade(line.partition(":")[0], problem=line.partition(": ")[2]) for line in problems
-    ]
+    failed = [line.partition(": ")[::2] for line in problems]
+    grades = [SlideGrade(name, problem=said) for name, said in failed if _is_meant(name, only)]
+    slides = [slide for slide in slides if _is_meant(slide.record.slide_id, only)]
     parts = out.with_name(f".{out.stem}.{classifier.fingerprint}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -150,6 +154,10 @@ def predict(
     write_text(slides_table(out), _slides_csv(grades, names))
     shutil.rmtree(parts, ignore_errors=True)
     return grades
+
+
+def _is_meant(slide_id: str, only: Collection[str] | None) -> bool:
+    return only is None or slide_id in only
 
 
 def slides_table(out: Path) -> Path:

@@ -15,6 +15,7 @@ from pathology.interop.h5_features import read_features
 from pathology.models.card import ContractError, TileContract, differences
 from pathology.stain.contract import stain_of
 from pathology.tiling.store import open_tiles
+from pipelines.feature_table import without_features, without_stores
 from pipelines.grade_order import order_of
 from pipelines.stain_kinds import stores_of
 
@@ -93,6 +94,15 @@ def read_tiled(path: Path) -> tuple[str, list[TiledSlide], list[str]]:
         else:
             problems.append(f"{name}: it has no tiles")
     return kind, found, problems
+
+
+def without_tiles(path: Path, kind: str) -> list[str]:
+    """A line for each slide that a run could not tile, or encode, so that it does not vanish."""
+    if path.suffix in (".h5", ".zarr"):
+        return []
+    _, paths = paths_of(path)
+    rows = without_stores(path, paths) if kind == "pixels" else without_features(path, paths)
+    return [f"{row.slide_id}: {row.reason or row.status}" for row in rows]
 
 
 def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> LabelledSlides:

@@ -1,6 +1,7 @@
 """Training and predicting on the pixels of real stores, the encoder with the rest; the oracle."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,34 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
     )  # fmt: skip
     with pytest.raises(ContractError, match="the encoder's weights are"):
         predict(tmp_path / "m.pt", features, tmp_path / "q.csv")  # of the encoder before training
+
+
+def test_whole_slides_are_tiled_as_the_model_wants(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    train(run, tmp_path / "m.pt", weights, epochs=1)
+    predict(tmp_path / "m.pt", run[0], tmp_path / "from_run.csv")
+    words = [sys.executable, "-m", "pipelines", "predict", tmp_path / "m.pt"]
+    one = [*words, run[1].parent / "s3.tif", "--out", tmp_path / "one.csv", "--device", "cpu"]
+    done = subprocess.run([*map(str, one)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wanted = [
+        row
+        for row in (tmp_path / "from_run.csv").read_text().splitlines()
+        if row.startswith(("slide_id", "s3,"))
+    ]
+    assert (tmp_path / "one.csv").read_text().splitlines() == wanted
+    (tmp_path / "two").mkdir()
+    shutil.copy(run[1].parent / "s4.tif", tmp_path / "two")
+    (tmp_path / "two" / "broken.tif").write_bytes(b"II*")
+    two = [*words, tmp_path / "two", "--out", tmp_path / "one.csv", "--device", "cpu"]
+    done = subprocess.run([*map(str, two)], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    rows = list(csv.DictReader((tmp_path / "one.slides.csv").read_text().splitlines()))
+    assert sorted((row["slide_id"], bool(row["grade"])) for row in rows) == [
+        ("broken", False), ("s4", True),  # and not s3, whose tiles are still there
+    ]  # fmt: skip
+    assert "neither OpenSlide" in next(r["problem"] for r in rows if r["slide_id"] == "broken")
 
 
 def test_a_frozen_encoder_stays_as_it_was(
