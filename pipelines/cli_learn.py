@@ -25,6 +25,16 @@ def features(
     weights: Annotated[
         Path | None, typer.Option(help="File of the encoder's weights; else they are fetched.")
     ] = None,
+    augmented: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=64,
+            metavar="K",
+            help="Also of each tile varied K times in color, turn, size and sharpness; train then "
+            "draws among them.",
+        ),
+    ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -49,6 +59,7 @@ def features(
     from pipelines.stain_kinds import stores_of
 
     words = [f"encoder={encoder}"] if encoder else []
+    words += [] if augmented is None else [f"augmented={augmented}"]
     settings = load_config(FeatureConfig, config, [*(set_ or ()), *words])
     options = FeatureOptions(device=device_of(device), weights=weights, block=batch_size)
     with progress("features", len(stores_of(run))) as shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from pathology import __version__
 from pathology.core.artifact import fingerprint, sweep_scratch
@@ -20,11 +22,13 @@ from pathology.core.config import StageConfig
 from pathology.core.errors import PathologyError, reason_of
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.data.ahead import ahead
+from pathology.data.augment import AugmentConfig, augment
 from pathology.interop.export_coords import our_attributes, trident_attributes
 from pathology.interop.h5_features import read_attributes, write_features
 from pathology.interop.tile_facts import TileFacts, facts_of_store
 from pathology.models.encode import encode, prepare
 from pathology.models.encoder import OFFLINE, Encoder, make_encoder
+from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.slides.jpeg import DamagedJpeg
 from pathology.slides.reader import Pixels
 from pathology.stain.contract import stain_of
@@ -44,11 +48,14 @@ class FeatureConfig(StageConfig):
     encoder    a name of timm's or TRIDENT's
     size_px    edge that tiles are scaled to first; None: as they are stored
     precision  32 or bf16
+    augmented  times that each tile is varied, too, for training; see augment
     """
 
     encoder: str = OFFLINE
     size_px: int | None = Field(default=None, ge=32, le=2048)
     precision: Literal["32", "bf16"] = "32"
+    augmented: int = Field(default=0, ge=0, le=64)
+    augment: AugmentConfig = AugmentConfig()
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class Slide:
     store: TileStore | None = None
     facts: TileFacts | None = None
     blocks: list[NDArray[np.float32]] = field(default_factory=list)
+    augmented: list[NDArray[np.float16]] = field(default_factory=list)  # blocks (K, n, F)
     problem: str = ""
 
 
@@ -92,8 +100,9 @@ def extract_features(
     ArtifactError where the run holds no stores.
     """
     started, paths = now(), stores_of(run)
-    encoder = prepare(make_encoder(config.encoder, weights=options.weights), options.device)
-    weights = weights_digest(encoder)
+    made = make_encoder(config.encoder, weights=options.weights)
+    weights = weights_digest(made)
+    encoder = prepare(made, options.device, is_bf16=config.precision == "bf16")
     out.mkdir(parents=True, exist_ok=True)
     sweep_scratch(out)
     found = {row.slide_id: row for row in without_stores(run, paths)}
@@ -109,6 +118,7 @@ def extract_features(
         "weights": weights,
         "num_features": encoder.num_features,
         "device": options.device,
+        "engine": getattr(encoder, "engine", "torch"),
         "config": config.model_dump(mode="json"),
         "read_seconds": round(encoding.read_seconds, 3),
         "encode_seconds": round(encoding.encode_seconds, 3),
@@ -126,7 +136,7 @@ class Encoding:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | OnnxEncoder,
         config: FeatureConfig,
         options: FeatureOptions,
         out: Path,
@@ -175,15 +185,27 @@ class Encoding:
 
     def _encode(self, slide: Slide, tiles: Pixels) -> None:
         start = time.perf_counter()
-        features = encode(
-            self.encoder, tiles, device=self.options.device, size_px=self.config.size_px,
-            is_bf16=self.config.precision == "bf16", block=self.options.block,
-        )  # fmt: skip
+        vary = [None, *(self._variation(slide, k) for k in range(self.config.augmented))]
+        features, *augmented = [
+            encode(
+                self.encoder, tiles, device=self.options.device, size_px=self.config.size_px,
+                is_bf16=self.config.precision == "bf16", block=self.options.block, vary=one,
+            )
+            for one in vary
+        ]  # fmt: skip
         self.encode_seconds += time.perf_counter() - start
         if not np.isfinite(features).all():
             slide.problem = "failed: the encoder gave features that are no numbers"
             return
         slide.blocks.append(features)
+        if augmented:
+            slide.augmented.append(np.stack(augmented).astype(np.float16))
+
+    def _variation(self, slide: Slide, number: int) -> Callable[[Tensor], Tensor]:
+        """Varies images, a block of a slide in the same way at every run."""
+        name = zlib.crc32(slide.path.name.encode())
+        random = np.random.default_rng([name, sum(map(len, slide.blocks)), number])
+        return lambda images: augment(images, random, self.config.augment)
 
     def _finish(self, slide: Slide, seconds: float) -> FeatureOutcome:
         slide_id = slide.facts.slide_id if slide.facts else slide.path.name.removesuffix(".zarr")
@@ -198,6 +220,7 @@ class Encoding:
             "features_fingerprint": self._name(slide.store),
             "weights": self.weights,
             "encoder_px": self.config.size_px or 0,
+            "num_augmented": self.config.augmented,
             "stain": stain_of(slide.store.attributes),
             "code_version": __version__,
         }
@@ -207,8 +230,9 @@ class Encoding:
         path = self.out / f"{slide_id}.h5"
         try:
             write_features(
-                path, np.concatenate(slide.blocks), slide.facts.l0_xy, on_features, on_coords
-            )
+                path, np.concatenate(slide.blocks), slide.facts.l0_xy, on_features, on_coords,
+                np.concatenate(slide.augmented, axis=1) if slide.augmented else None,
+            )  # fmt: skip
         except OSError as fault:
             return FeatureOutcome(slide_id, "failed", num_tiles, 0.0, reason_of(fault))
         return FeatureOutcome(slide_id, "done", num_tiles, round(seconds, 3))

@@ -97,7 +97,7 @@ def load_for_use(
             f"{path}: its weights are of another architecture, e.g. {(lost or surplus)[0]}"
         )
     if encoder is not None:
-        prepare(encoder, device)
+        model.encoder = prepare(encoder, device)
         if not card.has_encoder and card.tiles.weights:
             found = card.tiles.model_copy(update={"weights": weights_digest(encoder)})
             require_match(card.tiles, found, f"encoder {encoder.name}")

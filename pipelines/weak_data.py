@@ -15,7 +15,7 @@ from torch import Tensor
 from pathology.core.artifact import publish
 from pathology.data.ahead import ahead
 from pathology.data.tile_source import FeatureTiles, SlideTable, StoreTiles, TileSource
-from pathology.interop.h5_features import read_features
+from pathology.interop.h5_features import read_augmented, read_features
 from pathology.models.encode import to_images
 from pipelines.weak_inputs import LabelledSlides, TiledSlide
 
@@ -28,7 +28,7 @@ class NumberedTiles:
 
     slides: tuple[TiledSlide, ...]
     table: SlideTable
-    source: TileSource
+    source: FeatureTiles | StoreTiles
     is_pixels: bool
 
 
@@ -45,14 +45,17 @@ def number_tiles(
         np.array([found.grade(slide) for slide in slides], np.int64),
         np.array([slide.num_tiles for slide in slides], np.int64),
     )
-    source: TileSource
     if found.kind == "pixels":
-        source = StoreTiles([slide.path for slide in slides], table.num_S)
-    else:
-        if is_first:
-            _write_features(cache, slides, found.tiles.num_features)
-        source = FeatureTiles(cache)
-    return NumberedTiles(tuple(slides), table, source, found.kind == "pixels")
+        stores = StoreTiles([slide.path for slide in slides], table.num_S)
+        return NumberedTiles(tuple(slides), table, stores, is_pixels=True)
+    num_augmented = min((slide.num_augmented for slide in slides), default=0)
+    augmented = cache.with_name(f"{cache.stem}_augmented.npy") if num_augmented else None
+    if is_first:
+        _write_features(cache, slides, found.tiles.num_features)
+        if augmented is not None:
+            _write_augmented(augmented, slides, num_augmented, found.tiles.num_features)
+    features = FeatureTiles(cache, augmented)
+    return NumberedTiles(tuple(slides), table, features, is_pixels=False)
 
 
 def _write_features(cache: Path, slides: Sequence[TiledSlide], num_features: int) -> None:
@@ -64,6 +67,24 @@ def _write_features(cache: Path, slides: Sequence[TiledSlide], num_features: int
         start = 0
         for slide in slides:
             features[start : start + slide.num_tiles] = read_features(slide.path).features_NF
+            start += slide.num_tiles
+        features.flush()
+        del features
+
+
+def _write_augmented(
+    cache: Path, slides: Sequence[TiledSlide], num_augmented: int, num_features: int
+) -> None:
+    """The same of the varied tiles, those of one tile beside each other."""
+    num = sum(slide.num_tiles for slide in slides)
+    with publish(cache) as scratch:
+        features = np.lib.format.open_memmap(
+            scratch, mode="w+", dtype=np.float16, shape=(num, num_augmented, num_features)
+        )
+        start = 0
+        for slide in slides:
+            found = read_augmented(slide.path)[:num_augmented]
+            features[start : start + slide.num_tiles] = found.transpose(1, 0, 2)
             start += slide.num_tiles
         features.flush()
         del features

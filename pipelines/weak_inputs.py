@@ -29,6 +29,7 @@ class TiledSlide:
     path      its tile store, or its file of features
     tiles     what its tiles are
     digest    of what they were made from
+    num_augmented  times that each tile's features are there varied, too
     """
 
     record: SlideRecord
@@ -36,6 +37,7 @@ class TiledSlide:
     num_tiles: int
     tiles: TileContract
     digest: str
+    num_augmented: int = 0
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ def _of_features(path: Path) -> TiledSlide:
     )
     record = SlideRecord(str(said.get("name") or found.slide_id), path)
     digest = str(said.get("features_fingerprint", "")) or content_digest(path)
-    return TiledSlide(record, path, len(found.features_NF), tiles, digest)
+    num_augmented = _int(said.get("num_augmented")) or 0
+    return TiledSlide(record, path, len(found.features_NF), tiles, digest, num_augmented)
 
 
 def _of_store(path: Path) -> TiledSlide:

@@ -21,7 +21,7 @@ from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
 from pathology.data.bag_sampler import draw_bags
 from pathology.data.splits import Split
-from pathology.data.tile_source import SlideTable
+from pathology.data.tile_source import SlideTable, StoreTiles
 from pathology.evaluation.slide_ranking import mean_auroc
 from pathology.models.card import SCHEMA, ModelCard, TileContract, save_classifier
 from pathology.models.encode import to_images
@@ -147,14 +147,13 @@ class Training:
         rank = self.fabric.global_rank
         mine = slice(rank, None, self.fabric.world_size)
         slides, rows = slides[mine], rows[mine]
-        read = self.tiles.source.read(rows.ravel())
-        if self.tiles.is_pixels:
-            images = to_images(read, self.device, config.tile_px)
-            images = augment(
-                images, np.random.default_rng([config.seed, number, 1 + rank]), config.augment
-            )
+        source, vary = self.tiles.source, np.random.default_rng([config.seed, number, 1 + rank])
+        if isinstance(source, StoreTiles):
+            images = to_images(source.read(rows.ravel()), self.device, config.tile_px)
+            images = augment(images, vary, config.augment)
             tiles = images.reshape(*rows.shape, *images.shape[1:])
         else:
+            read = source.draw(rows.ravel(), vary)
             tiles = torch.from_numpy(read).to(self.device).reshape(*rows.shape, -1)
         truth = self.truth_N[rows] if len(self.truth_N) else np.full(rows.shape, -1)
         return BagBatch(
@@ -227,7 +226,8 @@ class Training:
     def _encoder(self) -> Encoder | None:
         if not self.tiles.is_pixels:
             return None
-        return make_encoder(self.config.encoder, weights=self.options.weights)
+        encoder = make_encoder(self.config.encoder, weights=self.options.weights)
+        return encoder.to(memory_format=torch.channels_last)  # half as fast again on a CPU
 
     def _truth(self, root: Path) -> NDArray[np.int64]:
         """Grades of the training tiles themselves, for the oracle alone."""

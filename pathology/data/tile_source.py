@@ -55,17 +55,23 @@ class TileSource(Protocol):
 
 
 class FeatureTiles:
-    """Features (N, F) in one file that is mapped, not loaded: memory does not grow with slides."""
+    """Features (N, F) in one file that is mapped, not loaded: memory does not grow with slides.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    augmented  file of the features (N, K, F) of the same tiles, each varied K times
+    """
+
+    def __init__(self, path: Path, augmented: Path | None = None) -> None:
+        self.path, self.augmented = path, augmented
         self._features: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        self._augmented: NDArray[np.float16] | None = (
+            None if augmented is None else np.load(augmented, mmap_mode="r")
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+        return {"path": self.path, "augmented": self.augmented}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"])  # type: ignore[misc]
+        self.__init__(state["path"], state["augmented"])  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self._features)
@@ -78,6 +84,15 @@ class FeatureTiles:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Features (n, F) of some tiles."""
         return np.asarray(self._features[rows], np.float32)
+
+    def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float32]:
+        """Features (n, F) of some tiles, of each as it is or of one of its variations."""
+        found = self.read(rows)
+        if self._augmented is not None:
+            which = random.integers(-1, self._augmented.shape[1], len(rows))  # -1: as it is
+            varied = which >= 0
+            found[varied] = self._augmented[rows[varied], which[varied]]
+        return found
 
 
 class StoreTiles:

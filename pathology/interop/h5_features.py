@@ -15,7 +15,7 @@ from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError
 from pathology.interop.h5_coords import COORDS, DAMAGES, Attribute, plain_attributes
 
-FEATURES, STAMP_FEATURES = "features", "feats"
+FEATURES, STAMP_FEATURES, AUGMENTED = "features", "feats", "features_augmented"
 CHUNK_BYTES = 1 << 20  # one row a chunk, as others write, is slow to read
 
 
@@ -46,8 +46,12 @@ def write_features(
     l0_xy: NDArray[np.int64],
     on_features: Mapping[str, Attribute],
     on_coords: Mapping[str, Attribute],
+    augmented_KNF: NDArray[np.floating] | None = None,
 ) -> Path:
-    """Write features and corners with the attributes on each, whole or not at all."""
+    """Write features and corners with the attributes on each, whole or not at all.
+
+    augmented_KNF  features of the same tiles varied K times, kept in half precision
+    """
     table = np.asarray(features_NF, np.float32)
     rows = max(1, min(len(table), CHUNK_BYTES // max(1, 4 * table.shape[1])))
     with publish(path) as scratch, h5py.File(scratch, "w") as file:
@@ -55,6 +59,8 @@ def write_features(
             FEATURES, data=table, maxshape=(None, table.shape[1]), chunks=(rows, table.shape[1])
         )
         corners = file.create_dataset(COORDS, data=np.asarray(l0_xy, np.int64).reshape(-1, 2))
+        if augmented_KNF is not None:
+            file.create_dataset(AUGMENTED, data=np.asarray(augmented_KNF, np.float16))
         for dataset, attributes in ((found, on_features), (corners, on_coords)):
             for name, value in attributes.items():
                 dataset.attrs[name] = value
@@ -74,6 +80,16 @@ def read_features(path: Path) -> SlideFeatures:
     except DAMAGES as error:
         said = " ".join(str(error).split())
         raise ArtifactError(f"{path}: not a readable file of features ({said})") from error
+
+
+def read_augmented(path: Path) -> NDArray[np.float16]:
+    """Features (K, N, F) of the tiles varied K times. Raises ArtifactError where there are none."""
+    try:
+        with h5py.File(path, "r") as file:
+            return np.asarray(file[AUGMENTED][...], np.float16)
+    except DAMAGES as error:
+        said = " ".join(str(error).split())
+        raise ArtifactError(f"{path}: no readable features of augmented tiles ({said})") from error
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

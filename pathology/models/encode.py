@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,15 +11,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from pathology.models.encoder import Encoder
+from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.slides.reader import Pixels
 
 CPU_BLOCK = 16  # tiles at once: features of more do not fit the cache
 
 
-def prepare(encoder: Encoder, device: str) -> Encoder:
-    """The encoder ready for use: on its device, without gradients, channels last in memory."""
+def prepare(encoder: Encoder, device: str, *, is_bf16: bool = False) -> Encoder | OnnxEncoder:
+    """The encoder ready for use, without gradients: on a GPU or in bf16, channels last in memory;
+    on a CPU through ONNX Runtime.
+    """
     ready: Encoder = encoder.eval().requires_grad_(False).to(device)
-    return ready.to(memory_format=torch.channels_last)
+    ready = ready.to(memory_format=torch.channels_last)
+    return ready if is_bf16 or torch.device(device).type != "cpu" else OnnxEncoder(ready)
 
 
 def to_images(tiles_NHW3: Pixels, device: str = "cpu", size_px: int | None = None) -> Tensor:
@@ -36,24 +42,28 @@ def to_images(tiles_NHW3: Pixels, device: str = "cpu", size_px: int | None = Non
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder,
+    encoder: Encoder | OnnxEncoder,
     tiles_NHW3: Pixels,
     *,
     device: str = "cpu",
     size_px: int | None = None,
     is_bf16: bool = False,
     block: int | None = None,
+    vary: Callable[[Tensor], Tensor] | None = None,
 ) -> NDArray[np.float32]:
     """Features (N, F) of 8-bit tiles by an encoder that was prepared.
 
     size_px  edge that tiles are scaled to first; None: as they are
     is_bf16  compute in bf16
     block    tiles at once
+    vary     applied to the images (n, 3, H, W) before the encoder
     """
     block = block or (CPU_BLOCK if device == "cpu" else 256)
     found = []
     for start in range(0, len(tiles_NHW3), block):
         images = to_images(tiles_NHW3[start : start + block], device, size_px)
+        if vary is not None:
+            images = vary(images)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=is_bf16):
             found.append(encoder(images).float().cpu().numpy())
     if not found:

@@ -52,12 +52,7 @@ class Encoder(nn.Module):
 
     def forward(self, tiles_B3HW: Tensor) -> Tensor:
         """Features (B, F) of tiles of any size; scaled where the network has one size only."""
-        edge = self.size_px
-        if edge is not None and tiles_B3HW.shape[2:] != (edge, edge):
-            tiles_B3HW = functional.interpolate(
-                tiles_B3HW, (edge, edge), mode="bilinear", antialias=True
-            )
-        made = self.network((tiles_B3HW - self.mean) / self.std)
+        made = self.network((self.fitted(tiles_B3HW) - self.mean) / self.std)
         if self.pooling == "map":
             features: Tensor = made[0].mean(dim=(2, 3))
         elif self.pooling == "token and mean":
@@ -66,6 +61,13 @@ class Encoder(nn.Module):
         else:
             features = made
         return features
+
+    def fitted(self, tiles_B3HW: Tensor) -> Tensor:
+        """Tiles scaled to the network's size, if it has but one."""
+        edge = self.size_px
+        if edge is None or tiles_B3HW.shape[2:] == (edge, edge):
+            return tiles_B3HW
+        return functional.interpolate(tiles_B3HW, (edge, edge), mode="bilinear", antialias=True)
 
 
 def make_encoder(name: str, *, weights: Path | None = None, is_pretrained: bool = True) -> Encoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pathology.weak.attention import AttentionBag, Clam
@@ -47,7 +48,7 @@ class BagClassifier(nn.Module):
         """
         if self.encoder is not None:
             num, tiles = tiles_BNF.shape[0], tiles_BNF.flatten(0, 1)
-            features = self.encoder(tiles)
+            features = self.encoder(tiles.contiguous(memory_format=torch.channels_last))
             tiles_BNF = features.reshape(num, -1, features.shape[1])
         told = (label_B,) if isinstance(self.bag, Clam) else ()
         output: BagOutput = self.bag(tiles_BNF, *told)

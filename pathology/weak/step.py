@@ -57,6 +57,8 @@ class WeakStep:
             group["lr"] = group["rate"] * cosine(step, self.total_steps)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
         self.model.train()
+        if self.bare.encoder is not None and not self.config.encoder_rate:
+            self.bare.encoder.eval()  # its normalization learns nothing either
         rows = batch.row_BN.cpu().numpy()
         weight_BN = torch.from_numpy(self.weight_N[rows]).to(batch.tiles_BNF.device)
         batch = batch._replace(weight_BN=weight_BN)

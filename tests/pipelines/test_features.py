@@ -15,11 +15,13 @@ import torch
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.interop.coordinates import read_coordinates
-from pathology.interop.h5_features import read_features
+from pathology.interop.h5_features import read_augmented, read_features
 from pathology.models.encoder import make_encoder
 from pathology.tiling.store import open_tiles
+from pathology.weak.config import WeakConfig
 from pipelines.feature_table import read_table
 from pipelines.features import FeatureConfig, FeatureOptions, extract_features
+from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.pipelines.small_encoder import write_weights
 
@@ -81,6 +83,31 @@ def test_features_are_those_of_the_encoder(run: Path, weights: Path, tmp_path: P
     tiles = torch.from_numpy(store.read(slice(None))).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
         assert found.features_NF == pytest.approx(encoder(tiles).numpy(), abs=1e-3)
+
+
+def test_varied_tiles_are_encoded_too(run: Path, weights: Path, tmp_path: Path) -> None:
+    extract(run, tmp_path / "plain", weights, size_px=64)
+    for folder in ("one", "two"):
+        extract(run, tmp_path / folder, weights, size_px=64, augmented=2)
+    plain, one = (read_features(tmp_path / name / "a.h5") for name in ("plain", "one"))
+    assert (plain.features_NF == one.features_NF).all()
+    varied_KNF = read_augmented(tmp_path / "one" / "a.h5")
+    assert varied_KNF.shape == (2, *plain.features_NF.shape)
+    assert (varied_KNF == read_augmented(tmp_path / "two" / "a.h5")).all()
+    distance_KN = np.linalg.norm(varied_KNF - plain.features_NF, axis=2)
+    assert distance_KN.min() > 0.01  # each is varied
+    assert (varied_KNF[0] != varied_KNF[1]).any(axis=1).all()  # in another way
+    assert distance_KN.max() < np.linalg.norm(plain.features_NF, axis=1).min()  # and still tissue
+    with pytest.raises(ArtifactError, match="no readable features of augmented tiles"):
+        read_augmented(tmp_path / "plain" / "a.h5")
+    labels = tmp_path / "labels.csv"
+    grades = ("benign", "malignant", "benign")
+    lines = [f"{n},c{n},{g},{n}.svs" for n, g in zip(SLIDES, grades, strict=True)]
+    labels.write_text("\n".join(["slide_id,case_id,label,slide_path", *lines]))
+    config = WeakConfig(epochs=1, epoch_tiles=192, width=8)
+    options = WeakOptions(device="cpu", val_share=0.34)
+    train_weak(tmp_path / "one", labels, tmp_path / "m.pt", config, options)
+    assert np.load(tmp_path / "m.run" / "features_augmented.npy").shape[1:] == (2, 512)
 
 
 def test_trident_and_clam_read_what_they_look_for(run: Path, weights: Path, tmp_path: Path) -> None:
