@@ -147,6 +147,9 @@ def train_weak(
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one for each GPU.")] = 1,
     precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write MODEL.run/tensorboard.")
+    ] = False,
 ) -> None:
     """Learn to grade tiles from the diagnoses of slides alone.
 
@@ -172,7 +175,7 @@ def train_weak(
     settings = load_config(WeakConfig, config, [*(set_ or ()), *words])
     options = WeakOptions(
         device=device, num_devices=devices, precision=precision, splits=splits,
-        val_share=val_share, weights=weights,
+        val_share=val_share, weights=weights, tensorboard=tensorboard,
     )  # fmt: skip
     total = settings.epochs * settings.steps_per_epoch
     with counting("train", total, "steps") as show:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from pathology import __version__
 from pathology.core.artifact import fingerprint
-from pathology.core.errors import PathologyError
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import CycleStep, told
@@ -28,6 +26,7 @@ from pathology.stain.tensors import to_tensor
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
+from pathology.training.tensorboard import also_to
 from pipelines.stain_domains import Domains, StyledTiles, draw_batch, read_domains
 from pipelines.stain_fidelity import measure_fidelity
 from pipelines.stain_panel import draw_panel
@@ -95,12 +94,7 @@ def train_on(
     update = CycleStep(config, backward=fabric.backward, setup=fabric.setup, home=home)
     update.averaged.to(fabric.device)
     draw = partial(draw_batch, domains, config, fabric.global_rank, fabric.device)
-    write = _writer(folder / "tensorboard") if options.tensorboard else None
-
-    def watch(step: int, values: Values) -> None:
-        if write is not None:
-            write(step, values)
-        on_step(step, values)
+    watch = also_to(folder / "tensorboard", on_step) if options.tensorboard else on_step
 
     def keep(step: int) -> None:
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", out.stem)
@@ -184,18 +178,3 @@ def _crops(
     """Pieces of tiles, and the styles of their slides."""
     crops = tiles.pool.draw(random, num, crop_px)
     return to_tensor(crops.pixels_BHW3), tiles.slide_NS[crops.tile_B]
-
-
-def _writer(folder: Path) -> Callable[[int, Values], None]:
-    """A function that writes values for TensorBoard. Raises PathologyError where it is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise PathologyError("--tensorboard needs it: pip install tensorboard") from error
-    writer: Any = SummaryWriter(folder)
-
-    def write(step: int, values: Values) -> None:
-        for name, value in values.items():
-            writer.add_scalar(name, value, step)
-
-    return write

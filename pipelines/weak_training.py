@@ -29,6 +29,7 @@ from pathology.models.encoder import Encoder, make_encoder
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
+from pathology.training.tensorboard import also_to
 from pathology.weak.bag import BagBatch
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
@@ -51,6 +52,7 @@ class WeakOptions:
     splits     CLAM's splits_K.csv; None: the manifest's column, or drawn by case
     val_share  of the training slides that are set aside where none are marked val
     weights    a file of the encoder's, where pixels are trained on
+    tensorboard  whether measurements are also written for it
     """
 
     device: str = "auto"
@@ -59,6 +61,7 @@ class WeakOptions:
     splits: Path | None = None
     val_share: float = 0.2
     weights: Path | None = None
+    tensorboard: bool = False
 
 
 class Training:
@@ -114,6 +117,8 @@ class Training:
             lambda: own_scores(step.bare, self.reader, self.num_train, rank, ranks),
             backward=self.fabric.backward, setup=self.fabric.setup,
         )  # fmt: skip
+        if self.options.tensorboard and self.fabric.is_global_zero:
+            on_step = also_to(self.folder / "tensorboard", on_step)
         loop = Loop(step.total_steps, every=config.steps_per_epoch, keep=config.steps_per_epoch)
         draw = Ahead(self.pool, self._draw, loop.steps, DEPTH if self.tiles.is_pixels else 1)
 

@@ -132,6 +132,18 @@ def test_two_processes_think_the_same_of_tiles_as_one(
     assert scores[0].min() < 0.9
 
 
+def test_tensorboard_is_told_every_step(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    options = WeakOptions(device="cpu", tensorboard=True)
+    train_weak(*cohort, tmp_path / "m.pt", config(epochs=1, patience=1), options)
+    events = accumulator.EventAccumulator(str(tmp_path / "m.run" / "tensorboard"))
+    events.Reload()
+    seen = [event.value for event in events.Scalars("upper")]
+    (row,) = read_metrics(tmp_path / "m.run" / "metrics.jsonl")
+    assert len(seen) == row["step"]
+    assert np.mean(seen) == pytest.approx(row["upper"], abs=1e-5)
+
+
 def test_a_finished_training_is_not_repeated(cohort: tuple[Path, Path], tmp_path: Path) -> None:
     said: list[str] = []
     first = train_weak(*cohort, tmp_path / "m.pt", config(patience=1), CPU)
