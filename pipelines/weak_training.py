@@ -80,7 +80,10 @@ class Training:
         self.options = options
         self.folder = out.with_name(f"{out.stem}.run")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.fabric = make_fabric(options.device, options.precision, options.num_devices)
+        self.fabric = make_fabric(
+            options.device, options.precision, options.num_devices,
+            has_unused=config.method.startswith("clam"),  # a grade's instance classifier
+        )  # fmt: skip
         self.fabric.launch()
         self.device = str(self.fabric.device)
         by_id = {slide.record.slide_id: slide for slide in found.slides}
@@ -150,7 +153,7 @@ class Training:
             random, self.train_table, config.slides_per_step, config.tiles_per_slide
         )
         rank = self.fabric.global_rank
-        mine = slice(rank, None, self.fabric.world_size)
+        mine = np.array_split(np.arange(len(slides)), self.fabric.world_size)[rank]
         slides, rows = slides[mine], rows[mine]
         source, vary = self.tiles.source, np.random.default_rng([config.seed, number, 1 + rank])
         if isinstance(source, StoreTiles):

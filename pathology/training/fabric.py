@@ -27,18 +27,26 @@ class Bf16(MixedPrecision):
         return data
 
 
-def make_fabric(device: str = "auto", precision: Precision = "32", num_devices: int = 1) -> Fabric:
+def make_fabric(
+    device: str = "auto",
+    precision: Precision = "32",
+    num_devices: int = 1,
+    *,
+    has_unused: bool = False,
+) -> Fabric:
     """A Fabric for a device (auto, cpu, cuda or mps), in so many processes.
 
+    has_unused  whether a step may leave some weights without a gradient
     Raises ConfigError for a device that this machine does not have.
     """
+    ddp = "ddp_find_unused_parameters_true" if has_unused else "ddp"
     has_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     try:
         return Fabric(
             accelerator="gpu" if device == "cuda" else device,
             devices=num_devices,
             plugins=Bf16("cuda" if has_cuda else "cpu") if precision == "bf16" else None,
-            strategy="ddp" if num_devices > 1 else "auto",
+            strategy="auto" if num_devices == 1 else ddp,
         )
     except (RuntimeError, ValueError) as error:
         said = str(error).split("\n")[0]

@@ -132,6 +132,21 @@ def test_two_processes_think_the_same_of_tiles_as_one(
     assert scores[0].min() < 0.9
 
 
+@pytest.mark.slow
+def test_processes_whose_slides_are_of_one_grade(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    features, manifest = cohort
+    labels = tmp_path / "slides.csv"
+    labels.write_text(manifest.read_text().replace("adenoma", "carcinoma"))
+    line = command("train", "weak", features, "--labels", labels, "--out", tmp_path / "m.pt")
+    more = settings(epochs=2, method="clam-mb", slides_per_step=2)  # one slide, one grade each
+    done = subprocess.run(
+        [*line, "--device", "cpu", "--devices", "2", *more],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_classifier(tmp_path / "m.pt")[0].grades == ("healthy", "carcinoma")
+
+
 def test_tensorboard_is_told_every_step(cohort: tuple[Path, Path], tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     options = WeakOptions(device="cpu", tensorboard=True)
