@@ -7,7 +7,9 @@ weights are kept and how tiles grade a slide is decided on val; figures are of t
 """
 
 import argparse
+import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,13 @@ from typing import Any
 import numpy as np
 from measure import keep_to_cores
 from stain_scanners import spread
+
+from pathology.core.config import load_config
+from pathology.core.manifest import read_manifest
+from pathology.weak.config import WeakConfig
+from pipelines.evaluate import evaluate, read_slide_predictions, read_tile_predictions
+from pipelines.predict import predict, slides_table
+from pipelines.weak_train import WeakOptions, train_weak
 
 METHODS = (
     "oracle", "rce-ut", "rce", "ut", "ce", "em", "mean", "max", "topk", "abmil", "clam-sb",
@@ -33,20 +42,36 @@ def pathology(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "pipelines", *map(str, words)], check=True)
 
 
-def make_tiles(options: argparse.Namespace) -> tuple[Path, Path]:
-    """The cohort, tiled and encoded, or found so: what is trained on, and the manifest."""
-    cohort, run = options.out / "cohort", options.out / "run"
-    manifest = cohort / "manifest.csv"
+def make_cohort(options: argparse.Namespace) -> Path:
+    """The manifest of all slides. The maker adds to what it finds, so each part has a folder."""
+    rows: list[dict[str, str]] = []
     for part, num, seed in PARTS:
-        if not (cohort / f"{part}.done").exists():
+        folder = options.out / "cohort" / part
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
             subprocess.run(
                 [
-                    sys.executable, options.maker, "cohort", "--out", cohort, "--split", part,
+                    sys.executable, options.maker, "cohort", "--out", folder, "--split", part,
                     "--split-by", options.split_by, "--slides", str(num), "--seed", str(seed),
                 ],
                 check=True,
             )  # fmt: skip
-            (cohort / f"{part}.done").touch()
+            (folder / "done").touch()
+        with (folder / "manifest.csv").open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                paths = {name: f"{part}/{row[name]}" for name in ("slide_path", "truth_path")}
+                rows.append(row | paths)
+    manifest: Path = options.out / "cohort" / "manifest.csv"
+    with manifest.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return manifest
+
+
+def make_tiles(options: argparse.Namespace) -> tuple[Path, Path]:
+    """The cohort, tiled and encoded, or found so: what is trained on, and the manifest."""
+    manifest, run = make_cohort(options), options.out / "run"
     pathology(
         "tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set",
         f"tile.size_px={options.tile_px}",
@@ -54,7 +79,8 @@ def make_tiles(options: argparse.Namespace) -> tuple[Path, Path]:
     if options.pixels:
         return run, manifest
     features = options.out / "features"
-    pathology("features", run, "--out", features, "--encoder", options.encoder)
+    settings = [word for setting in options.features for word in ("--set", setting)]
+    pathology("features", run, "--out", features, "--encoder", options.encoder, *settings)
     return features, manifest
 
 
@@ -65,16 +91,12 @@ def figures(options: argparse.Namespace, data: Path, manifest: Path, name: str) 
     kept = folder / "eval" / "metrics.json"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        settings = [word for setting in options.set for word in ("--set", setting)]
-        model = folder / "model.pt"
-        pathology(
-            "train", "weak", data, "--labels", manifest, "--out", model, "--method", method,
-            "--seed", seed, "--device", "cpu", *settings,
-        )  # fmt: skip
-        pathology("predict", model, data, "--out", folder / "predictions.csv", "--device", "cpu")
-        pathology(
-            "evaluate", folder / "predictions.csv", "--labels", manifest, "--out", folder / "eval"
-        )
+        config = load_config(
+            WeakConfig, None, [*options.set, f"method={method}", f"seed={seed}"]
+        )  # as the commands do, without starting Python three times
+        train_weak(data, manifest, folder / "model.pt", config, WeakOptions(device="cpu"))
+        predict(folder / "model.pt", data, folder / "predictions.csv")
+        evaluate(folder / "predictions.csv", manifest, folder / "eval")
     found = json.loads(kept.read_text())
     values = {f"{level} {metric}": _value(found, level, metric) for level, metric in COLUMNS}
     return values | {"slide accuracy": _slide_accuracy(folder / "predictions.csv", manifest)}
@@ -87,10 +109,6 @@ def _value(found: dict[str, Any], level: str, metric: str) -> float:
 
 def _slide_accuracy(predictions: Path, manifest: Path) -> float:
     """Share of the test slides whose grade is right."""
-    from pathology.core.manifest import read_manifest
-    from pipelines.evaluate import read_slide_predictions, read_tile_predictions
-    from pipelines.predict import slides_table
-
     grades = read_tile_predictions(predictions).grades
     slides = read_slide_predictions(slides_table(predictions), grades)
     label = {r.slide_id: r.label for r in read_manifest(manifest).slides if r.split == "test"}
@@ -123,6 +141,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--encoder", default="tf_efficientnet_lite0")
+    parser.add_argument("--features", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--tile-px", type=int, default=256)
     parser.add_argument("--pixels", action="store_true", help="train the encoder, too")
     parser.add_argument("--label", default="models", help="folder of these settings' models")
