@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pathology.core.artifact import write_text
 from pathology.core.config import load_config
+from pathology.core.errors import ArtifactError
 from pathology.core.table import csv_text
 from pathology.models.card import ContractError, TileContract, load_classifier
 from pathology.tiling.config import TilingConfig
@@ -23,13 +24,11 @@ class CutOptions:
     out         run folder of their tiles
     data_root   where a manifest's relative paths start
     assume_mpp  for slides and pictures that say nothing of their resolution
-    workers     processes; 0: none
     """
 
     out: Path
     data_root: Path | None = None
     assume_mpp: float | None = None
-    workers: int | None = None
 
 
 def has_tiles(path: Path) -> bool:
@@ -42,7 +41,7 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
 
     path  a slide, a picture, a folder of either, or a manifest
     Raises ContractError where the classifier does not say what it wants, or wants normalized
-    tiles.
+    tiles, and ArtifactError where no slide has any.
     """
     card, _ = load_classifier(model)
     wanted = card.tiles
@@ -54,12 +53,13 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
             "predict on that run"
         )
     manifest = path if path.is_dir() or path.suffix.lower() in TABLES else _manifest_of(path, run)
-    tiling = TileOptions(
-        manifest, run, data_root=options.data_root, assume_mpp=options.assume_mpp,
-        workers=options.workers,
-    )  # fmt: skip
+    tiling = TileOptions(manifest, run, data_root=options.data_root, assume_mpp=options.assume_mpp)
     tile_manifest(tiling, _tiling(model, wanted))
-    return [row.slide_id for row in read_process_list(run / "process_list.csv")]
+    table = run / "process_list.csv"
+    rows = read_process_list(table)
+    if not any(row.num_tiles for row in rows):
+        raise ArtifactError(f"{path}: none of its slides has tiles; {table} says why of each")
+    return [row.slide_id for row in rows]
 
 
 def _tiling(model: Path, wanted: TileContract) -> TilingConfig:

@@ -235,7 +235,7 @@ class Training:
         if not self.tiles.is_pixels:
             return None
         encoder = make_encoder(self.config.encoder, weights=self.options.weights)
-        return encoder.to(memory_format=torch.channels_last)  # half as fast again on a CPU
+        return encoder.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def _truth(self, root: Path) -> NDArray[np.int64]:
         """Grades of the training tiles themselves, for the oracle alone."""

@@ -22,14 +22,14 @@ class OnnxEncoder(nn.Module):
     a tile do not depend on which others are in its block. A network that cannot be translated is
     run by torch.
 
-    engine  onnxruntime or torch: what was last used
+    engine  onnxruntime or torch: what was last used; empty before
     """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder.eval()
         self.name, self.num_features = encoder.name, encoder.num_features
-        self.engine = "torch"
+        self.engine = ""
         self._sessions: dict[tuple[int, ...], Any] = {}
 
     def forward(self, tiles_B3HW: Tensor) -> Tensor:
@@ -40,6 +40,7 @@ class OnnxEncoder(nn.Module):
             self._sessions[size] = _session(self.encoder, tiles_B3HW[:1])
         session = self._sessions[size]
         if session is None:
+            self.engine = "torch"
             features: Tensor = self.encoder(tiles_B3HW)
             return features
         self.engine = "onnxruntime"
@@ -60,7 +61,7 @@ def _session(encoder: Encoder, tiles_13HW: Tensor) -> Any:
         path = Path(folder) / "encoder.onnx"
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch's newer, thirty times slower translator
+                warnings.simplefilter("ignore")  # of torch's newer translator, which is much slower
                 torch.onnx.export(
                     encoder, (tiles_13HW.clone(),), path, dynamo=False, input_names=["tiles"],
                     output_names=["features"],

@@ -114,6 +114,9 @@ def test_whole_slides_are_tiled_as_the_model_wants(
     assert sorted((row["slide_id"], bool(row["grade"])) for row in rows) == [
         ("broken", False), ("s4", True),  # and not s3, whose tiles are still there
     ]  # fmt: skip
+    none = [*words, tmp_path / "two" / "broken.tif", "--out", tmp_path / "none.csv"]
+    done = subprocess.run([*map(str, none)], capture_output=True, text=True)
+    assert done.returncode and "none of its slides has tiles" in done.stderr
     assert "neither OpenSlide" in next(r["problem"] for r in rows if r["slide_id"] == "broken")
 
 
