@@ -26,6 +26,8 @@ class GeneratorConfig(StageConfig):
                      instance: statistics of each tile, which makes seams; running: batch
                      normalization, with fixed statistics at inference
     is_residual      the network gives the change of the image and starts at none
+    residual         share of what neither stain explains that re-rendering to the target carries
+                     over: most of it is noise
     """
 
     width: int = Field(default=24, ge=4, le=256)
@@ -36,6 +38,7 @@ class GeneratorConfig(StageConfig):
     sharpness_px: int = Field(default=3, ge=0, le=8)
     norm: Norm = "none"
     is_residual: bool = True
+    residual: float = Field(default=0.5, ge=0, le=1)
 
 
 class DiscriminatorConfig(StageConfig):
@@ -98,6 +101,8 @@ class CycleConfig(StageConfig):
                   learning rate falls to zero
     judge_speed   learning rate of the discriminators over that of the generators
     pool_size     images of the past that the discriminators are shown
+    kept_change   share of what the generator learned beyond its start that is kept for use; see
+                  kept_in_part
     ema_decay     of the running average of the generator's weights that is kept for use
     mpp           microns per pixel of the tiles; None: the target's own
     tiles_per_slide  tiles of each slide that are read for training
@@ -123,4 +128,5 @@ class CycleConfig(StageConfig):
     decay_from: float = Field(default=0.5, ge=0, le=1)
     pool_size: int = Field(default=50, ge=0)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    kept_change: float = Field(default=0.75, ge=0, le=1)
     seed: int = 0

@@ -29,7 +29,7 @@ from pathology.stain.student import StainStudent
 from pathology.stain.style_vector import TOLD, style_vector
 from pathology.stain.tissue import white_levels
 
-KIND, SCHEMA = "pathology stain model", 3
+KIND, SCHEMA = "pathology stain model", 4
 TABLE_TILES = 64  # of a slide's sample, looked at for its table of colors
 STUDENT_POINTS = 33  # edge of the grid that stands for the student
 
@@ -148,7 +148,11 @@ class LearnedModel:
         try:
             card = StainCard.model_validate_json(state["card"])
             teacher = target_generator(card.config)
-            student = StainStudent(card.config.student, is_told=teacher.is_told)
+            student = StainStudent(
+                card.config.student,
+                is_told=teacher.is_told,
+                residual=card.config.generator.residual,
+            )
             teacher.load_state_dict(state["teacher"])
             student.load_state_dict(state["student"])
         except (KeyError, TypeError, RuntimeError, ValidationError) as error:

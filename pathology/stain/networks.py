@@ -5,6 +5,7 @@ B batch, C channels, H, W height and width. Images are float RGB from -1 (black)
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 from typing import Literal
 
@@ -61,7 +62,7 @@ class StyleGenerator(nn.Module):
         self.role: Role = role
         if self.role:
             register_home(self, home)
-            self.residual = nn.Parameter(torch.ones(()))
+            self.residual = config.residual if role == "to home" else 1.0
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
@@ -146,6 +147,21 @@ def register_home(module: nn.Module, home: Home | None) -> None:
     module.register_buffer("home", torch.from_numpy(home.target).clone())
     module.register_buffer("away", torch.from_numpy(home.sources).clone())
     module.register_buffer("kept", torch.tensor(home.kept))
+
+
+def kept_in_part(generator: StyleGenerator, share: float) -> StyleGenerator:
+    """A copy that changes images by a share of what it learned beyond its start.
+
+    An average of a network's start and its end departs less from what was known before (Wortsman
+    et al., CVPR 2022); this start is the identity, or the re-rendering by stains. A generator that
+    gives whole images instead of their change is kept whole.
+    """
+    copied = deepcopy(generator)
+    if generator.config.is_residual:
+        with torch.no_grad():
+            copied.out.weight.mul_(share)
+            copied.out.get_parameter("bias").mul_(share)
+    return copied
 
 
 def scaled(style_BS: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ Draw = Callable[[np.random.Generator], tuple[Tensor, Tensor]]  # images (B, 3, H
 class StainStudent(nn.Module):
     """Sharpness, then a residual change of each pixel's colour.
 
-    home  given where the generator is told its slide's style: the student is, too, and its change
-          of colour comes on top of the re-rendering by stains
+    home      given where the generator is told its slide's style: the student is, too, and its
+              change of colour comes on top of the re-rendering by stains
+    residual  factor of that on what neither stain explains, as the generator has it
     """
 
     home: Tensor
@@ -34,13 +35,18 @@ class StainStudent(nn.Module):
     kept: Tensor
 
     def __init__(
-        self, config: StudentConfig, home: Home | None = None, *, is_told: bool = False
+        self,
+        config: StudentConfig,
+        home: Home | None = None,
+        *,
+        is_told: bool = False,
+        residual: float = 1.0,
     ) -> None:
         super().__init__()
         self.is_told = is_told or home is not None
         if self.is_told:
             register_home(self, home)
-            self.residual = nn.Parameter(torch.ones(()))
+            self.residual = residual
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
         num_in = 3 + (NUM_STYLE if self.is_told else 0)
         layers: list[nn.Module] = [nn.Conv2d(num_in, config.width, 1), nn.ReLU()]
