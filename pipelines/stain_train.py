@@ -18,10 +18,10 @@ from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import CycleStep, told
 from pathology.stain.jitter import channel_factors
 from pathology.stain.learned import SCHEMA, LearnedModel, StainCard
-from pathology.stain.networks import StyleGenerator, kept_in_part
+from pathology.stain.networks import StyleGenerator, for_use
 from pathology.stain.rerender import restained, restyled
-from pathology.stain.student import StainStudent, distill
-from pathology.stain.style_vector import Home, home_of
+from pathology.stain.student import StainStudent, distill, student_of
+from pathology.stain.style_vector import home_of
 from pathology.stain.tensors import to_tensor
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
@@ -108,7 +108,7 @@ def train_on(
     if start:
         say(f"went on from step {start} of an earlier run")
     say("distilling the generator into its student")
-    teacher = kept_in_part(update.averaged.cpu(), config.kept_change)
+    teacher = for_use(update.averaged.cpu(), config.kept_change)
     student, error = distil_student(teacher, domains, config)
     card = StainCard(
         config=config,
@@ -160,11 +160,7 @@ def distil_student(
         return torch.cat([sources, targets]), torch.cat([own, home])
 
     torch.manual_seed(config.seed)
-    home = (
-        Home(teacher.home.numpy(), teacher.away.numpy(), float(teacher.kept)) if is_told else None
-    )
-    student = StainStudent(small, home, residual=config.generator.residual)
-    student = distill(teacher, student, draw, small, config.seed)
+    student = distill(teacher, student_of(teacher, small), draw, small, config.seed)
     fresh = np.random.default_rng([config.seed, small.steps + 1])
     images, own = _crops(domains.source, fresh, ERROR_TILES, small.crop_px)
     with torch.no_grad():

@@ -27,7 +27,7 @@ class GeneratorConfig(StageConfig):
                      normalization, with fixed statistics at inference
     is_residual      the network gives the change of the image and starts at none
     residual         share of what neither stain explains that re-rendering to the target carries
-                     over: most of it is noise
+                     over in use: most of it is noise
     """
 
     width: int = Field(default=24, ge=4, le=256)
@@ -101,8 +101,7 @@ class CycleConfig(StageConfig):
                   learning rate falls to zero
     judge_speed   learning rate of the discriminators over that of the generators
     pool_size     images of the past that the discriminators are shown
-    kept_change   share of what the generator learned beyond its start that is kept for use; see
-                  kept_in_part
+    kept_change   share of what the generator learned beyond its start that is kept for use
     ema_decay     of the running average of the generator's weights that is kept for use
     mpp           microns per pixel of the tiles; None: the target's own
     tiles_per_slide  tiles of each slide that are read for training

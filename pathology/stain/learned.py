@@ -25,7 +25,7 @@ from pathology.stain.normalizer import PassThrough, SlideNormalizer
 from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import Grid, SharpTableNormalizer
 from pathology.stain.slide_table import fit_grid, student_grid
-from pathology.stain.student import StainStudent
+from pathology.stain.student import StainStudent, student_of
 from pathology.stain.style_vector import TOLD, style_vector
 from pathology.stain.tissue import white_levels
 
@@ -148,11 +148,7 @@ class LearnedModel:
         try:
             card = StainCard.model_validate_json(state["card"])
             teacher = target_generator(card.config)
-            student = StainStudent(
-                card.config.student,
-                is_told=teacher.is_told,
-                residual=card.config.generator.residual,
-            )
+            student = student_of(teacher, card.config.student)
             teacher.load_state_dict(state["teacher"])
             student.load_state_dict(state["student"])
         except (KeyError, TypeError, RuntimeError, ValidationError) as error:

@@ -47,6 +47,7 @@ class StyleGenerator(nn.Module):
     home: Tensor
     away: Tensor
     kept: Tensor
+    residual: Tensor
 
     def __init__(
         self,
@@ -60,9 +61,9 @@ class StyleGenerator(nn.Module):
         super().__init__()
         self.config, self.condition, self.is_grey = config, condition, is_grey
         self.role: Role = role
+        self.register_buffer("residual", torch.ones(()))
         if self.role:
             register_home(self, home)
-            self.residual = config.residual if role == "to home" else 1.0
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
@@ -149,14 +150,17 @@ def register_home(module: nn.Module, home: Home | None) -> None:
     module.register_buffer("kept", torch.tensor(home.kept))
 
 
-def kept_in_part(generator: StyleGenerator, share: float) -> StyleGenerator:
-    """A copy that changes images by a share of what it learned beyond its start.
+def for_use(generator: StyleGenerator, share: float) -> StyleGenerator:
+    """A copy that changes images by a share of what was learned beyond the start, and is quieter.
 
     An average of a network's start and its end departs less from what was known before (Wortsman
     et al., CVPR 2022); this start is the identity, or the re-rendering by stains. A generator that
-    gives whole images instead of their change is kept whole.
+    gives whole images instead of their change is kept whole. Of what neither stain explains
+    config.residual is carried over: in training all of it, or the networks would learn to undo it.
     """
     copied = deepcopy(generator)
+    if copied.role:
+        copied.residual.fill_(generator.config.residual)
     if generator.config.is_residual:
         with torch.no_grad():
             copied.out.weight.mul_(share)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pathology.stain import losses
 from pathology.stain.cycle_config import StudentConfig
 from pathology.stain.layers import Sharpness
-from pathology.stain.networks import register_home, scaled, with_planes
+from pathology.stain.networks import StyleGenerator, register_home, scaled, with_planes
 from pathology.stain.rerender import at_home, rerendered
 from pathology.stain.style_vector import NUM_STYLE, Home
 
@@ -27,26 +27,22 @@ class StainStudent(nn.Module):
 
     home      given where the generator is told its slide's style: the student is, too, and its
               change of colour comes on top of the re-rendering by stains
-    residual  factor of that on what neither stain explains, as the generator has it
+    residual  factor of that on what neither stain explains
     """
 
     home: Tensor
     away: Tensor
     kept: Tensor
+    residual: Tensor
 
     def __init__(
-        self,
-        config: StudentConfig,
-        home: Home | None = None,
-        *,
-        is_told: bool = False,
-        residual: float = 1.0,
+        self, config: StudentConfig, home: Home | None = None, residual: float = 1.0
     ) -> None:
         super().__init__()
-        self.is_told = is_told or home is not None
-        if self.is_told:
+        self.is_told = home is not None
+        self.register_buffer("residual", torch.tensor(float(residual)))
+        if home is not None:
             register_home(self, home)
-            self.residual = residual
         self.sharpness = Sharpness(config.sharpness_px) if config.sharpness_px else nn.Identity()
         num_in = 3 + (NUM_STYLE if self.is_told else 0)
         layers: list[nn.Module] = [nn.Conv2d(num_in, config.width, 1), nn.ReLU()]
@@ -72,6 +68,14 @@ class StainStudent(nn.Module):
             features = with_planes(images_B3HW, scaled(style_BS))
         change: Tensor = self.color(features)
         return images_B3HW + change
+
+
+def student_of(teacher: StyleGenerator, config: StudentConfig) -> StainStudent:
+    """A new student that starts where its teacher started."""
+    if not teacher.is_told:
+        return StainStudent(config)
+    home = Home(teacher.home.cpu().numpy(), teacher.away.cpu().numpy(), float(teacher.kept))
+    return StainStudent(config, home, float(teacher.residual))
 
 
 def distill(

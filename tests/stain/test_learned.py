@@ -20,7 +20,7 @@ from pathology.stain.rerender import restained, restyled
 from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import apply_kernel, drawn_out
 from pathology.stain.slide_table import fit_grid, student_grid
-from pathology.stain.student import StainStudent, distill
+from pathology.stain.student import StainStudent, distill, student_of
 from pathology.stain.style_vector import Home, slide_vector, style_vector
 from pathology.stain.tensors import from_tensor, to_tensor
 from tests.stain.synthetic import OTHER, he_tiles
@@ -55,7 +55,7 @@ def make_model(
         shown, styles = images[random.permutation(16)[:8]], style.expand(8, -1)
         return restained(shown, factor), restyled(styles, factor)
 
-    student = StainStudent(config.student, home if teacher.is_told else None)
+    student = student_of(teacher, config.student)
     distill(teacher, student, draw, config.student, 0)
     return LearnedModel(StainCard(config=config, mpp=mpp, source="test"), teacher, student)
 

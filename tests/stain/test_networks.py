@@ -10,6 +10,7 @@ from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.networks import (
     Discriminator,
     StyleGenerator,
+    for_use,
     kernel_of,
     opponent,
     to_grey,
@@ -162,3 +163,32 @@ def test_a_discriminator_soon_tells_two_stains_apart() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1  # 0.25 is a guess
+
+
+def test_a_share_of_what_was_learned_is_kept() -> None:
+    """Between the start, here the identity, and what was learned, on a line."""
+    torch.manual_seed(0)
+    generator = StyleGenerator(SMALL.model_copy(update={"norm": "none"})).eval()
+    shown = images(16)
+    assert torch.equal(for_use(generator, 0.5)(shown), shown)
+    with torch.no_grad():
+        generator.out.weight.normal_(0, 0.1)
+        generator.out.get_parameter("bias").fill_(0.1)
+        learned = generator(shown)
+        for share in (0.0, 0.25, 1.0):
+            part = for_use(generator, share)(shown)
+            assert torch.allclose(part - shown, share * (learned - shown), atol=1e-5)
+        assert torch.equal(generator(shown), learned)  # itself it stays as it was
+    whole = StyleGenerator(SMALL.model_copy(update={"is_residual": False})).eval()
+    with torch.no_grad():
+        assert torch.equal(for_use(whole, 0.25)(shown), whole(shown))
+
+
+def test_in_use_a_told_generator_carries_over_half_of_what_no_stain_explains() -> None:
+    textbook = style_vector(TEXTBOOK.stains)
+    generator = StyleGenerator(SMALL, role="to home", home=Home(textbook, textbook, 0.0)).eval()
+    shown, style = 0.3 * images(16) + 0.3, torch.from_numpy(textbook).expand(2, -1)
+    with torch.no_grad():
+        assert torch.allclose(generator(shown, style), shown, atol=1e-4)
+        wanted = rerendered(shown, style, style, 0.5)
+        assert torch.allclose(for_use(generator, 1.0)(shown, style), wanted, atol=1e-4)
