@@ -144,6 +144,10 @@ def train_weak(
     weights: Annotated[
         Path | None, typer.Option(help="File of the encoder's weights, for training on pixels.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Start from its weights, e.g. a head of features."),
+    ] = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one for each GPU.")] = 1,
     precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
@@ -163,6 +167,8 @@ def train_weak(
         pathology train weak RUN --labels slides.csv --out abmil.pt --method abmil
 
         pathology train weak features --labels slides.csv --out m.pt --set 'grades=[low, high]'
+
+        pathology train weak RUN --labels slides.csv --out all.pt --start grades.pt
     """
     from pathology.core.config import load_config
     from pathology.weak.config import WeakConfig
@@ -175,7 +181,7 @@ def train_weak(
     settings = load_config(WeakConfig, config, [*(set_ or ()), *words])
     options = WeakOptions(
         device=device, num_devices=devices, precision=precision, splits=splits,
-        val_share=val_share, weights=weights, tensorboard=tensorboard,
+        val_share=val_share, weights=weights, start=start, tensorboard=tensorboard,
     )  # fmt: skip
     total = settings.epochs * settings.steps_per_epoch
     with counting("train", total, "steps") as show:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pathology import __version__
-from pathology.core.artifact import fingerprint, write_text
+from pathology.core.artifact import content_digest, fingerprint, write_text
 from pathology.core.config import StageConfig
 from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
@@ -40,6 +40,7 @@ from pipelines.tile_places import truth_of_slides
 from pipelines.weak_data import BlockReader, number_tiles
 from pipelines.weak_inputs import LabelledSlides
 from pipelines.weak_scores import own_scores, score_slides
+from pipelines.weak_start import start_from
 
 DEPTH = 3  # batches that are made ahead
 DRAW_EVERY_S = 20.0
@@ -52,6 +53,7 @@ class WeakOptions:
     splits     CLAM's splits_K.csv; None: the manifest's column, or drawn by case
     val_share  of the training slides that are set aside where none are marked val
     weights    a file of the encoder's, where pixels are trained on
+    start      a model whose weights training starts from, as far as it has them
     tensorboard  whether measurements are also written for it
     """
 
@@ -61,6 +63,7 @@ class WeakOptions:
     splits: Path | None = None
     val_share: float = 0.2
     weights: Path | None = None
+    start: Path | None = None
     tensorboard: bool = False
 
 
@@ -114,6 +117,8 @@ class Training:
         encoder = self._encoder()
         num_features = encoder.num_features if encoder else self.found.tiles.num_features
         model = BagClassifier(bag_network(config, num_features), encoder)
+        if self.options.start is not None:
+            start_from(model, self.options.start, config.grades)
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
         step = WeakStep(
             config, model, table.slide_N, table.grade_N,
@@ -234,7 +239,9 @@ class Training:
     def _encoder(self) -> Encoder | None:
         if not self.tiles.is_pixels:
             return None
-        encoder = make_encoder(self.config.encoder, weights=self.options.weights)
+        config = self.config
+        encoder = make_encoder(config.encoder, weights=self.options.weights)
+        encoder.learn_last(config.encoder_blocks if config.encoder_rate else 0)
         return encoder.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def _truth(self, root: Path) -> NDArray[np.int64]:
@@ -255,4 +262,6 @@ class Training:
         inputs = {
             "data": self._data(), "num_train": str(self.num_train), "features": str(num_features)
         }  # fmt: skip
+        if self.options.start is not None:
+            inputs["start"] = content_digest(self.options.start)
         return fingerprint("weak training", SCHEMA, self.config, inputs)

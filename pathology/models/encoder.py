@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.name, self.network, self.size_px, self.pooling = name, network, size_px, pooling
         self.colors = colors
+        self.frozen: tuple[nn.Module, ...] = ()  # parts whose normalization learns nothing
         for key, value in zip(("mean", "std"), colors, strict=True):
             self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
         with torch.no_grad():
@@ -62,12 +63,49 @@ class Encoder(nn.Module):
             features = made
         return features
 
+    def learn_last(self, num_blocks: int | None) -> None:
+        """Freeze all but the last blocks, by timm's groups of layers; None: the whole learns.
+
+        What lies before them is not changed, nor kept in memory for gradients. Raises ConfigError
+        for a network that knows no groups.
+        """
+        if num_blocks is None:
+            return
+        groups = _groups(self.network, self.name) if num_blocks else {}
+        learns = {name for last in sorted(groups)[-num_blocks:] for name in groups[last]}
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in learns)
+        self.frozen = tuple(
+            module
+            for module in self.network.modules()
+            if not any(parameter.requires_grad for parameter in module.parameters())
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch has it, but frozen parts stay as they are in use."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
     def fitted(self, tiles_B3HW: Tensor) -> Tensor:
         """Tiles scaled to the network's size, if it has but one."""
         edge = self.size_px
         if edge is None or tiles_B3HW.shape[2:] == (edge, edge):
             return tiles_B3HW
         return functional.interpolate(tiles_B3HW, (edge, edge), mode="bilinear", antialias=True)
+
+
+def _groups(network: nn.Module, name: str) -> dict[int, list[str]]:
+    """Names of a network's weights by group, from its input to its end."""
+    from timm.models import group_parameters
+
+    if not hasattr(network, "group_matcher"):
+        raise ConfigError(
+            f"encoder {name!r}: its layers stand in no groups; set encoder_blocks to null or 0"
+        )
+    found: dict[int, list[str]] = group_parameters(network, network.group_matcher(coarse=True))  # type: ignore[operator]
+    return found
 
 
 def make_encoder(name: str, *, weights: Path | None = None, is_pretrained: bool = True) -> Encoder:

@@ -57,6 +57,7 @@ class WeakConfig(StageConfig):
     warmup_epochs    in which every tile counts fully
     patience         epochs without a better validation after which training ends
     encoder_rate     learning rate of the encoder over that of the rest; 0: frozen
+    encoder_blocks   last blocks of the encoder that learn; None: all of it
     """
 
     grades: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ class WeakConfig(StageConfig):
     patience: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     encoder_rate: float = Field(default=0.1, ge=0)
+    encoder_blocks: int | None = Field(default=None, ge=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = 0
 

@@ -57,8 +57,6 @@ class WeakStep:
             group["lr"] = group["rate"] * cosine(step, self.total_steps)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
         self.model.train()
-        if self.bare.encoder is not None and not self.config.encoder_rate:
-            self.bare.encoder.eval()  # its normalization learns nothing either
         rows = batch.row_BN.cpu().numpy()
         weight_BN = torch.from_numpy(self.weight_N[rows]).to(batch.tiles_BNF.device)
         batch = batch._replace(weight_BN=weight_BN)
@@ -133,16 +131,14 @@ def cosine(step: int, total: int) -> float:
 
 
 def _optimizer(config: WeakConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW; the encoder learns at a rate of its own, or not at all."""
+    """AdamW; what of the encoder learns does so at a rate of its own."""
     encoder: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (encoder if name.startswith("encoder.") else rest).append(parameter)
+        if parameter.requires_grad:
+            (encoder if name.startswith("encoder.") else rest).append(parameter)
     rate = config.learning_rate
     groups = [{"params": rest, "rate": rate}]
-    if encoder and config.encoder_rate:
+    if encoder:
         groups.append({"params": encoder, "rate": rate * config.encoder_rate})
-    else:
-        for parameter in encoder:
-            parameter.requires_grad_(False)
     return torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay)

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from pathology.core.errors import ArtifactError
+from pathology.core.errors import ArtifactError, ConfigError
 from pathology.models.card import ContractError, load_classifier
+from pathology.models.encoder import make_encoder
 from pathology.weak.config import WeakConfig
+from pathology.weak.network import BagClassifier, bag_network
 from pipelines.features import FeatureConfig, FeatureOptions, extract_features
 from pipelines.predict import predict
+from pipelines.weak_start import start_from
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.pipelines.small_encoder import write_weights
@@ -128,6 +131,62 @@ def test_a_frozen_encoder_stays_as_it_was(
     before = torch.load(weights, weights_only=True)
     for name, value in before.items():
         assert torch.equal(value, state[f"encoder.network.{name}"]), name
+
+
+def test_only_the_last_blocks_of_an_encoder_learn(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    train(run, tmp_path / "m.pt", weights, encoder_blocks=1, epochs=1)
+    _, state = load_classifier(tmp_path / "m.pt")
+    before = torch.load(weights, weights_only=True)
+    moved = {
+        name.split(".")[0]
+        for name, value in before.items()
+        if not torch.equal(value, state[f"encoder.network.{name}"])
+    }
+    assert moved == {"layer4"}
+
+
+def test_a_training_starts_from_the_head_of_features(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    features = tmp_path / "features"
+    extract_features(
+        run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
+        FeatureOptions(weights=weights),
+    )  # fmt: skip
+    head = WeakConfig.model_validate(SETTINGS | {"epochs": 3})
+    train_weak(features, run[1], tmp_path / "head.pt", head, WeakOptions(device="cpu"))
+    config = WeakConfig.model_validate(
+        SETTINGS | {"epochs": 1, "encoder_rate": 0, "learning_rate": 1e-9}
+    )
+    options = WeakOptions(device="cpu", weights=weights, start=tmp_path / "head.pt")
+    train_weak(*run, tmp_path / "m.pt", config, options)
+    predict(tmp_path / "head.pt", features, tmp_path / "head.csv")
+    predict(tmp_path / "m.pt", run[0], tmp_path / "m.csv")
+    one, other = (
+        np.loadtxt(tmp_path / f"{name}.csv", delimiter=",", skiprows=1, usecols=(4, 5))
+        for name in ("head", "m")
+    )
+    assert np.abs(one - other).max() < 1e-3
+    assert one.std() > 1e-3  # or all would agree with all
+    for change, said in (
+        ({"width": 8}, "its network is another one"),
+        ({"method": "abmil"}, "Start from a model of a like method"),
+        ({"grades": ["malignant", "benign"]}, "the same grades in the same order"),
+    ):
+        other_config = WeakConfig.model_validate(config.model_dump() | change)
+        with pytest.raises(ConfigError, match=said):
+            train_weak(
+                *run, tmp_path / "n.pt", other_config,
+                WeakOptions(device="cpu", start=tmp_path / "head.pt", weights=weights),
+            )  # fmt: skip
+    assert not (tmp_path / "n.pt").exists()
+    grades = ("benign", "malignant")
+    stranger = make_encoder("resnet18", is_pretrained=False)
+    named = WeakConfig.model_validate(SETTINGS | {"grades": grades})
+    with pytest.raises(ConfigError, match="Set encoder=resnet10t"):
+        start_from(BagClassifier(bag_network(named, 512), stranger), tmp_path / "head.pt", grades)
 
 
 def test_the_oracle_learns_from_maps_of_grades(

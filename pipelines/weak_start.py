@@ -1,0 +1,44 @@
+"""Start a training from the weights of another: the head, and the encoder where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pathology.core.errors import ConfigError
+from pathology.models.card import load_classifier
+from pathology.models.encoder import Encoder
+from pathology.weak.network import BagClassifier
+
+
+def start_from(model: BagClassifier, path: Path, grades: Sequence[str]) -> None:
+    """Give a new classifier the weights of a model's file.
+
+    A head that was learned on features goes before the very encoder that made them: a network
+    that is first taught its head and then as a whole keeps more of what it knew (Kumar et al.,
+    ICLR 2022). Raises ConfigError where grades, encoder or head are others.
+    """
+    card, weights = load_classifier(path)
+    if tuple(card.grades) != tuple(grades):
+        raise ConfigError(
+            f"{path}: it grades {', '.join(card.grades)}, not {', '.join(grades)}. Start from a "
+            "model of the same grades in the same order"
+        )
+    if isinstance(model.encoder, Encoder) and card.tiles.encoder not in ("", model.encoder.name):
+        raise ConfigError(
+            f"{path}: its encoder is {card.tiles.encoder}. Set encoder={card.tiles.encoder}, or "
+            "start without it"
+        )
+    if model.encoder is None:
+        weights = {name: v for name, v in weights.items() if name.startswith("bag.")}
+    try:
+        missing, surplus = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:160]
+        raise ConfigError(f"{path}: its network is another one ({said})") from error
+    lost = [name for name in missing if name.startswith("bag.") or card.has_encoder]
+    if lost or surplus:
+        raise ConfigError(
+            f"{path}: its network, of method {card.method}, is another one, e.g. "
+            f"{(lost or surplus)[0]}. Start from a model of a like method and width"
+        )
