@@ -1,0 +1,100 @@
+"""How often classes occur without labels, and scores that choose without them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pathology.adapt.choose import (
+    deep_embedded_validation,
+    density_ratio,
+    mean_entropy,
+    soft_neighborhood_density,
+)
+from pathology.adapt.prior import class_balance, moved, prior_of, target_prior
+from pathology.adapt.reversal import reversal_strength, reverse_gradient
+
+
+def answers(share: float, num: int = 4000, seed: int = 0) -> np.ndarray:
+    """Exact posteriors of two Gaussians at -1 and 1, even priors, on a target of another share."""
+    random = np.random.default_rng(seed)
+    label = random.random(num) < share
+    x = random.normal(size=num) + np.where(label, 1.0, -1.0)
+    p = 1 / (1 + np.exp(-2 * x))
+    return np.stack([1 - p, p], axis=1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
+def test_the_share_of_a_class_is_found_without_labels(share: float) -> None:
+    found = target_prior(answers(share), np.array([0.5, 0.5]))
+    assert found[1] == pytest.approx(share, abs=0.03)
+    assert found.sum() == pytest.approx(1)
+    naive = answers(share).mean(axis=0)[1]
+    assert abs(found[1] - share) <= abs(naive - share) + 0.01
+
+
+def test_classes_that_the_source_lacks_stay_absent() -> None:
+    found = target_prior(np.array([[0.7, 0.3, 0.0]] * 10), np.array([0.5, 0.5, 0.0]))
+    assert found[2] == pytest.approx(0, abs=1e-6)
+
+
+def test_answers_moved_to_the_same_prior_stay() -> None:
+    p = answers(0.5, 10)
+    assert np.allclose(moved(p, np.array([0.3, 0.7]), np.array([0.3, 0.7])), p)
+    on_paper = moved(np.array([[0.5, 0.5]]), np.array([0.5, 0.5]), np.array([0.8, 0.2]))
+    assert np.allclose(on_paper, [[0.8, 0.2]])
+
+
+def test_balance_of_classes() -> None:
+    label = np.array([0, 0, 0, 1])
+    assert prior_of(label, 3).tolist() == [0.75, 0.25, 0.0]
+    assert class_balance(label, 2, power=0).tolist() == [1.0, 1.0]
+    factor = class_balance(label, 3)
+    assert factor[1] == pytest.approx(3 * factor[0])
+    assert factor[2] == 0
+    assert factor[label].mean() == pytest.approx(1)
+
+
+def test_entropy_of_a_guess() -> None:
+    assert mean_entropy(np.full((5, 4), 0.25)) == pytest.approx(math.log(4))
+    assert mean_entropy(np.eye(3)) == pytest.approx(0, abs=1e-9)
+
+
+def test_density_is_high_in_tight_clusters_and_highest_in_one() -> None:
+    random = np.random.default_rng(0)
+    tight = np.repeat(np.eye(2) * 0.98 + 0.01, 50, axis=0)
+    loose = random.dirichlet([1, 1], 100)
+    assert soft_neighborhood_density(tight) > soft_neighborhood_density(loose)
+    one = np.tile([0.9, 0.1], (100, 1))
+    assert soft_neighborhood_density(one) == pytest.approx(math.log(99))
+    assert soft_neighborhood_density(tight) == pytest.approx(math.log(49), abs=0.01)
+
+
+def test_validation_weighs_what_looks_like_the_target() -> None:
+    random = np.random.default_rng(0)
+    source, target = random.normal(size=(4000, 1)), random.normal(1.0, 1.0, (4000, 1))
+    asked = random.normal(size=(20_000, 1))
+    ratio = density_ratio(source, target, asked)
+    exact = np.exp(asked[:, 0] - 0.5)  # of these two Gaussians
+    assert np.corrcoef(np.log(ratio), np.log(exact))[0, 1] > 0.99
+    loss = asked[:, 0] ** 2  # has mean 2 on the target, 1 on the source
+    found = deep_embedded_validation(loss, exact)
+    assert found == pytest.approx(2.0, abs=0.15)
+    assert deep_embedded_validation(loss, np.ones(len(loss))) == pytest.approx(loss.mean())
+
+
+def test_reversal_turns_gradients_round() -> None:
+    x = torch.randn(4, requires_grad=True)
+    made = reverse_gradient(x, 0.3)
+    assert torch.equal(made, x)
+    (gradient,) = torch.autograd.grad((made * 2).sum(), x)
+    assert torch.allclose(gradient, torch.full((4,), -0.6))
+
+
+def test_strength_climbs_from_0_to_1() -> None:
+    found = [reversal_strength(step, 100) for step in range(0, 101, 10)]
+    assert found[0] == 0
+    assert found == sorted(found)
+    assert found[-1] == pytest.approx(1, abs=1e-4)
+    assert reversal_strength(5, 0) > 0.99
