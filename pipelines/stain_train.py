@@ -65,7 +65,8 @@ def train_model(
     """Train on the tiles of any number of sources and save the model to out.
 
     Beside it, in OUT.run, lie metrics.jsonl, curves.png, panel.png and the checkpoint that the
-    same command goes on from. Raises StainError where a side shows no tissue.
+    same command goes on from; so does one that differs only in what is used of the generator, and
+    in the student. Raises StainError where a side shows no tissue.
     """
     started = now()
     domains = read_domains(sources, target, config, options.assume_mpp, say)
@@ -85,7 +86,7 @@ def train_on(
 ) -> LearnedModel:
     """The same on tiles that are in memory."""
     data = f"{domains.source.pool.digest} {domains.target.pool.digest}"
-    recipe = fingerprint("stain training", SCHEMA, config, {"tiles": data})
+    recipe = fingerprint("stain training", SCHEMA, config.of_training(), {"tiles": data})
     folder = out.with_name(f"{out.stem}.run")
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(options.device, options.precision, options.num_devices)

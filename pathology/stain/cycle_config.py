@@ -129,3 +129,10 @@ class CycleConfig(StageConfig):
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     kept_change: float = Field(default=0.75, ge=0, le=1)
     seed: int = 0
+
+    def of_training(self) -> CycleConfig:
+        """Without what shapes only the use of what was trained: other values train nothing anew."""
+        generator = self.generator.model_copy(update={"residual": 1.0})
+        return self.model_copy(
+            update={"generator": generator, "student": StudentConfig(), "kept_change": 1.0}
+        )

@@ -156,6 +156,28 @@ def test_holdout_centres_are_kept_out(pictures: tuple[Path, Path], tmp_path: Pat
         read_domains([other], target, config)
 
 
+def test_other_use_of_what_was_learned_trains_nothing_anew(
+    pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, target = pictures
+    options, out = TrainOptions(device="cpu", panel_every=20), tmp_path / "style.pt"
+    whole = train_model([source], target, out, tiny(20, kept_change=1.0), options)
+    steps: list[int] = []
+    part = train_model(
+        [source], target, out, tiny(20, kept_change=0.5), options,
+        on_step=lambda step, values: steps.append(step),
+    )  # fmt: skip
+    assert steps == []
+    assert torch.equal(part.teacher.out.weight, 0.5 * whole.teacher.out.weight)  # type: ignore[operator]
+    assert whole.teacher.out.weight.abs().max() > 0  # type: ignore[operator,union-attr]
+    assert part.fingerprint != whole.fingerprint
+    train_model(
+        [source], target, out, tiny(20, learning_rate=0.001), options,
+        on_step=lambda step, values: steps.append(step),
+    )  # fmt: skip
+    assert len(steps) == 20
+
+
 def test_any_setting_trains_and_its_model_renders(
     pictures: tuple[Path, Path], tmp_path: Path
 ) -> None:
