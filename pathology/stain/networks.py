@@ -47,7 +47,6 @@ class StyleGenerator(nn.Module):
     home: Tensor
     away: Tensor
     kept: Tensor
-    residual: Tensor
 
     def __init__(
         self,
@@ -61,9 +60,9 @@ class StyleGenerator(nn.Module):
         super().__init__()
         self.config, self.condition, self.is_grey = config, condition, is_grey
         self.role: Role = role
-        self.register_buffer("residual", torch.ones(()))
         if self.role:
             register_home(self, home)
+            self.residual = nn.Parameter(torch.ones(()))
         num_in = 3 + (NUM_STYLE if condition == "planes" else 0)
         widths = [config.width * 2**i for i in range(config.num_downsamples + 1)]
         is_film = condition == "film"
@@ -156,11 +155,12 @@ def for_use(generator: StyleGenerator, share: float) -> StyleGenerator:
     An average of a network's start and its end departs less from what was known before (Wortsman
     et al., CVPR 2022); this start is the identity, or the re-rendering by stains. A generator that
     gives whole images instead of their change is kept whole. Of what neither stain explains
-    config.residual is carried over: in training all of it, or the networks would learn to undo it.
+    config.residual is carried over: training finds a number of its own for the judges, who want the
+    target's grain back.
     """
     copied = deepcopy(generator)
     if copied.role:
-        copied.residual.fill_(generator.config.residual)
+        copied.residual.data.fill_(generator.config.residual)
     if generator.config.is_residual:
         with torch.no_grad():
             copied.out.weight.mul_(share)

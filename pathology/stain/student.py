@@ -72,10 +72,10 @@ class StainStudent(nn.Module):
 
 def student_of(teacher: StyleGenerator, config: StudentConfig) -> StainStudent:
     """A new student that starts where its teacher started."""
-    if not teacher.is_told:
+    if not teacher.role:
         return StainStudent(config)
     home = Home(teacher.home.cpu().numpy(), teacher.away.cpu().numpy(), float(teacher.kept))
-    return StainStudent(config, home, float(teacher.residual))
+    return StainStudent(config, home, teacher.residual.item())
 
 
 def distill(
