@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pathology.weak.bag import BagOutput, embedding
+from pathology.models.tile_head import embedding
+from pathology.weak.bag import BagOutput
 
 
 class GatedAttention(nn.Module):

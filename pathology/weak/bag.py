@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class BagBatch(NamedTuple):
@@ -40,8 +40,3 @@ class BagOutput(NamedTuple):
     slide_BC: Tensor
     attention_BKN: Tensor | None = None
     own_loss: Tensor | None = None
-
-
-def embedding(num_features: int, width: int, dropout: float) -> nn.Sequential:
-    """The one layer that all methods put on an encoder's features."""
-    return nn.Sequential(nn.Linear(num_features, width), nn.ReLU(), nn.Dropout(dropout))

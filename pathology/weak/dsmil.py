@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pathology.weak.bag import BagOutput, embedding
+from pathology.models.tile_head import embedding
+from pathology.weak.bag import BagOutput
 
 
 class DsMil(nn.Module):

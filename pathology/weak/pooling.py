@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pathology.weak.bag import BagOutput, embedding
+from pathology.models.tile_head import embedding
+from pathology.weak.bag import BagOutput
 from pathology.weak.losses import ordinal_logits
 
 Pooling = Literal["mean", "max", "topk"]

@@ -1,0 +1,26 @@
+"""What a step of adaptation sees."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class DomainBatch(NamedTuple):
+    """Examples of both domains: features (B, F), or pixels (B, 3, H, W) from 0 to 1.
+
+    S of the source and T of the target need not be equal.
+
+    source, label_S  with their classes
+    weight_S         how much each counts for what is compared between the domains: where classes
+                     are thought to occur otherwise in the target
+    target           without labels
+    label_T          the target's classes for the oracle, -1 for all others
+    """
+
+    source: Tensor
+    label_S: Tensor
+    weight_S: Tensor
+    target: Tensor
+    label_T: Tensor

@@ -1,0 +1,99 @@
+"""The networks of adaptation: a classifier of two domains, and the judge that tells them apart.
+
+B examples, C classes, F features, W width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pathology.models.tile_head import TileHead
+
+SOURCE, TARGET = 0, 1
+LEAST_DEVIATION = 1e-3
+
+
+class Embedded(NamedTuple):
+    """What the classifier gives: hidden features (B, W) and logits (B, C)."""
+
+    hidden_BW: Tensor
+    logits_BC: Tensor
+
+
+class DomainClassifier(nn.Module):
+    """Features of either domain to classes, normalized by the statistics of their domain first.
+
+    mean_2F, scale_2F  of the source and of the target; see set_statistics
+    """
+
+    mean_2F: Tensor
+    scale_2F: Tensor
+
+    def __init__(self, num_features: int, num_classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.head = TileHead(num_features, num_classes, width, dropout)
+        self.register_buffer("mean_2F", torch.zeros(2, num_features))
+        self.register_buffer("scale_2F", torch.ones(2, num_features))
+
+    def forward(self, features_BF: Tensor, domain: int) -> Embedded:
+        """Hidden features and logits of examples of one domain."""
+        normalized_BF = (features_BF - self.mean_2F[domain]) / self.scale_2F[domain]
+        hidden_BW = self.head.embed(normalized_BF)
+        return Embedded(hidden_BW, self.head.head(hidden_BW))
+
+    def set_statistics(self, domain: int, mean_F: NDArray[np.float64], var_F: object) -> None:
+        """Normalize a domain by these means and variances."""
+        scale_F = np.sqrt(np.maximum(np.asarray(var_F, np.float64), LEAST_DEVIATION**2))
+        self.mean_2F[domain] = torch.from_numpy(np.asarray(mean_F, np.float32))
+        self.scale_2F[domain] = torch.from_numpy(scale_F.astype(np.float32))
+
+    def folded(self, domain: int) -> TileHead:
+        """The same for one domain as a plain head, with the statistics in its first layer."""
+        made = TileHead(self.head.num_features, self.head.num_classes, self.head.width, 0.0)
+        made.load_state_dict(self.head.state_dict())
+        layer = made.first
+        with torch.no_grad():
+            layer.weight.div_(self.scale_2F[domain])
+            layer.bias.sub_(layer.weight @ self.mean_2F[domain])
+        return made
+
+
+class Judge(nn.Module):
+    """Scores of the domain that examples are of, high for the source: two hidden layers.
+
+    is_conditional  it is given the products of features and probabilities (CDAN: Long et al.,
+                    NeurIPS 2018, equation 5)
+    """
+
+    def __init__(self, num_in: int, num_classes: int, width: int, *, is_conditional: bool) -> None:
+        super().__init__()
+        self.is_conditional = is_conditional
+        num = num_in * num_classes if is_conditional else num_in
+        self.layers = nn.Sequential(
+            nn.Linear(num, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2),
+            nn.Linear(width, 1),
+        )  # fmt: skip
+
+    def forward(self, hidden_BW: Tensor, logits_BC: Tensor) -> Tensor:
+        """Scores (B,)."""
+        if self.is_conditional:
+            p_BC = logits_BC.detach().softmax(dim=1)
+            hidden_BW = (hidden_BW[:, :, None] * p_BC[:, None, :]).flatten(1)
+        scores_B: Tensor = self.layers(hidden_BW)[:, 0]
+        return scores_B
+
+
+def weighted_statistics(
+    features_NF: NDArray[np.float32], weight_N: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance (F,) of features, each example counting by its weight."""
+    weight_N = np.ones(len(features_NF)) if weight_N is None else weight_N
+    share_N = weight_N / weight_N.sum()
+    mean_F = share_N @ features_NF
+    var_F = share_N @ np.square(features_NF - mean_F)
+    return np.asarray(mean_F, np.float64), np.asarray(var_F, np.float64)
