@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pathology.adapt.methods import METHODS
 from pathology.core.config import StageConfig
@@ -95,6 +95,11 @@ class AdaptConfig(StageConfig):
             raise ValueError(f"method {unknown[0]!r}: none of {', '.join(METHODS)}")
         return method
 
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        self.term_weights()  # a term nobody knows is refused here
+        return self
+
     def term_weights(self) -> TermWeights:
         """The weights of the method, or of the sum of methods, and what was set beside them."""
         found: dict[str, float | str | bool] = {}
@@ -113,8 +118,3 @@ class AdaptConfig(StageConfig):
     def is_supervised(self) -> bool:
         """Whether labels of the target are learned from: the oracle."""
         return "target" in self.method.split("+")
-
-    @classmethod
-    def of(cls, **settings: object) -> Self:
-        """Settings by name, checked."""
-        return cls.model_validate(settings)

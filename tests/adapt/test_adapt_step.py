@@ -1,0 +1,171 @@
+"""The networks and the step of adaptation on toy features of two domains."""
+
+import numpy as np
+import pytest
+import torch
+
+from pathology.adapt.batch import DomainBatch
+from pathology.adapt.config import AdaptConfig
+from pathology.adapt.methods import METHODS
+from pathology.adapt.network import (
+    SOURCE,
+    TARGET,
+    DomainClassifier,
+    Judge,
+    weighted_statistics,
+)
+from pathology.adapt.step import AdaptStep
+
+NUM, SHIFT = 8, 1.5
+SMALL = {"width": 16, "judge_width": 16, "steps": 60, "batch_size": 32, "learning_rate": 0.003}
+
+
+def features(num: int, seed: int, *, is_target: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two classes along the first feature; the target is moved along it, and turned a little."""
+    random = np.random.default_rng(seed)
+    label = random.integers(2, size=num)
+    made = random.normal(size=(num, NUM)).astype(np.float32)
+    made[:, 0] += 4 * label - 2
+    if is_target:
+        made[:, 0] += SHIFT
+        made[:, 1] += 0.5 * made[:, 0]
+    return torch.from_numpy(made), torch.from_numpy(label)
+
+
+def batch(step: int, num: int = 32, num_target: int = 24, *, is_known: bool = False) -> DomainBatch:
+    source, label = features(num, 2 * step, is_target=False)
+    target, label_t = features(num_target, 2 * step + 1, is_target=True)
+    unknown = torch.full_like(label_t, -1)
+    return DomainBatch(source, label, torch.ones(num), target, label_t if is_known else unknown)
+
+
+def new_step(**settings: object) -> AdaptStep:
+    config = AdaptConfig.model_validate({**SMALL, **settings})
+    torch.manual_seed(config.seed)
+    model = DomainClassifier(NUM, 2, config.width, config.dropout)
+    return AdaptStep(config, model, torch.ones(2))
+
+
+def accuracy(step: AdaptStep) -> float:
+    x, label = features(2000, 999_999, is_target=True)
+    with torch.no_grad():
+        return float((step.averaged(x, TARGET).logits_BC.argmax(dim=1) == label).float().mean())
+
+
+@pytest.mark.parametrize("method", [*METHODS, "dman+mcc", "cdan+mcc+sdat"])
+def test_every_method_learns_what_the_source_teaches(method: str) -> None:
+    step = new_step(method=method)
+    for number in range(60):
+        values = step(batch(number, is_known=method == "target"), number)
+        assert all(np.isfinite(value) for value in values.values())
+    assert accuracy(step) > 0.7
+    assert ("adversary" in values) == any(name in method for name in ("dann", "cdan", "dman"))
+    assert ("target" in values) == (method == "target")
+
+
+def test_labels_of_the_target_are_learned_from_where_they_are_known() -> None:
+    plain, told = new_step(method="source"), new_step(method="source")
+    for number in range(60):
+        plain(batch(number), number)
+        told(batch(number, is_known=True), number)
+    assert accuracy(told) > accuracy(plain) + 0.02
+
+
+def test_stopped_and_gone_on_with_to_the_very_same_weights() -> None:
+    whole = new_step(method="dman+mcc")
+    for number in range(20):
+        whole(batch(number), number)
+    first, second = new_step(method="dman+mcc"), new_step(method="dman+mcc", seed=0)
+    for number in range(10):
+        first(batch(number), number)
+    second.load_state_dict(first.state_dict())
+    for number in range(10, 20):
+        second(batch(number), number)
+    for name, value in whole.bare.state_dict().items():
+        assert torch.equal(value, second.bare.state_dict()[name]), name
+    for name, value in whole.averaged.state_dict().items():
+        assert torch.equal(value, second.averaged.state_dict()[name]), name
+
+
+def test_source_examples_of_no_weight_do_not_reach_the_judge() -> None:
+    """As if they were not there: what is compared between domains follows the weights."""
+    some = batch(0)
+    half = some._replace(weight_S=torch.cat([torch.ones(16), torch.zeros(16)]))
+    moved = half._replace(source=torch.cat([half.source[:16], half.source[16:] + 50]))
+    for method in ("dann", "dman", "coral", "mmd"):
+        found = []
+        for each in (half, moved):
+            step = new_step(method=method, dropout=0.0, terms={"adversary_loss": "binary"})
+            values = step(each, 30)
+            found.append({k: v for k, v in values.items() if k in ("adversary", "coral", "mmd")})
+        if method != "mmd":  # whose kernels are as wide as all examples lie apart
+            assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
+        assert found[0]
+
+
+def test_the_judge_learns_and_the_features_unlearn() -> None:
+    """With the reversal off, the judge tells the domains apart; it is the features that hide."""
+    torch.manual_seed(0)
+    judge = Judge(NUM, 2, 32, is_conditional=False)
+    optimizer = torch.optim.AdamW(judge.parameters(), 0.01)
+    for number in range(80):
+        b = batch(number)
+        one, other = (judge(x, torch.zeros(len(x), 2)) for x in (b.source, b.target))
+        loss = ((one - 1) ** 2).mean() + (other**2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.4  # 0.5 is a guess
+
+
+def test_a_conditional_judge_sees_features_times_probabilities() -> None:
+    judge = Judge(3, 2, 8, is_conditional=True)
+    hidden = torch.randn(4, 3)
+    sure = torch.tensor([[50.0, -50.0]]).expand(4, -1)
+    flat = torch.cat([hidden[:, :, None], torch.zeros(4, 3, 1)], dim=2).flatten(1)
+    assert torch.allclose(judge(hidden, sure), judge.layers(flat)[:, 0], atol=1e-6)
+    logits = torch.randn(4, 2, requires_grad=True)
+    judge(hidden, logits).sum().backward()
+    assert logits.grad is None  # the classes are given, not learned from
+
+
+@pytest.mark.parametrize("width", [0, 16])
+def test_a_classifier_of_one_domain_is_a_plain_head(width: int) -> None:
+    torch.manual_seed(0)
+    model = DomainClassifier(NUM, 3, width, 0.5).eval()
+    random = np.random.default_rng(0)
+    for domain in (SOURCE, TARGET):
+        model.set_statistics(domain, random.normal(size=NUM), random.random(NUM) + 0.1)
+    x = torch.randn(20, NUM)
+    for domain in (SOURCE, TARGET):
+        wanted = model(x, domain).logits_BC
+        assert torch.allclose(model.folded(domain)(x), wanted, atol=1e-5)
+    assert not torch.allclose(model(x, SOURCE).logits_BC, model(x, TARGET).logits_BC)
+
+
+def test_statistics_are_numpys_and_constant_features_do_no_harm() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(3, 2, (100, NUM)).astype(np.float32)
+    mean, var = weighted_statistics(x)
+    assert np.allclose(mean, x.mean(axis=0), atol=1e-5)
+    assert np.allclose(var, x.var(axis=0), atol=1e-4)
+    twice, _ = weighted_statistics(x[:50], np.r_[np.full(25, 2.0), np.ones(25)])
+    assert np.allclose(twice, np.r_[x[:25], x[:50]].mean(axis=0), atol=1e-5)
+    model = DomainClassifier(1, 2, 4, 0.0)
+    model.set_statistics(SOURCE, np.array([5.0]), np.array([0.0]))
+    assert torch.isfinite(model(torch.full((3, 1), 5.0), SOURCE).logits_BC).all()
+
+
+def test_methods_add_up_and_settings_come_on_top() -> None:
+    config = AdaptConfig(method="dman+mcc", terms={"entropy": 0.5})
+    terms = config.term_weights()
+    assert (terms.adversary, terms.adversary_loss, terms.confusion) == (0.1, "least-squares", 1.0)
+    assert (terms.entropy, terms.focal) == (0.5, 1.0)
+    assert config.normalized_by() == "separate"
+    assert AdaptConfig(method="dann").normalized_by() == "source"
+    assert AdaptConfig(method="dman", normalization="none").normalized_by() == "none"
+    assert AdaptConfig(method="mcc+target").is_supervised
+    with pytest.raises(ValueError, match=r"dnan.*none of source"):
+        AdaptConfig(method="dnan")
+    with pytest.raises(ValueError, match="entrophy"):
+        AdaptConfig(terms={"entrophy": 1.0})
