@@ -13,8 +13,7 @@ class DomainBatch(NamedTuple):
     S of the source and T of the target need not be equal.
 
     source, label_S  with their classes
-    weight_S         how much each counts for what is compared between the domains: where classes
-                     are thought to occur otherwise in the target
+    weight_S         how much each counts
     target           without labels
     label_T          the target's classes for the oracle, -1 for all others
     """

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pathology.models.tile_head import TileHead
 
+Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and variance (F,)
 SOURCE, TARGET = 0, 1
 LEAST_DEVIATION = 1e-3
 
@@ -46,9 +47,10 @@ class DomainClassifier(nn.Module):
         hidden_BW = self.head.embed(normalized_BF)
         return Embedded(hidden_BW, self.head.head(hidden_BW))
 
-    def set_statistics(self, domain: int, mean_F: NDArray[np.float64], var_F: object) -> None:
+    def set_statistics(self, domain: int, found: Statistics) -> None:
         """Normalize a domain by these means and variances."""
-        scale_F = np.sqrt(np.maximum(np.asarray(var_F, np.float64), LEAST_DEVIATION**2))
+        mean_F, var_F = found
+        scale_F = np.sqrt(np.maximum(var_F, LEAST_DEVIATION**2))
         self.mean_2F[domain] = torch.from_numpy(np.asarray(mean_F, np.float32))
         self.scale_2F[domain] = torch.from_numpy(scale_F.astype(np.float32))
 
@@ -90,7 +92,7 @@ class Judge(nn.Module):
 
 def weighted_statistics(
     features_NF: NDArray[np.float32], weight_N: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> Statistics:
     """Mean and variance (F,) of features, each example counting by its weight."""
     weight_N = np.ones(len(features_NF)) if weight_N is None else weight_N
     share_N = weight_N / weight_N.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,44 @@ from torch import Tensor, nn
 from pathology.adapt import losses
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.network import SOURCE, TARGET, DomainClassifier, Embedded, Judge
+from pathology.adapt.network import (
+    SOURCE,
+    TARGET,
+    DomainClassifier,
+    Embedded,
+    Judge,
+    Statistics,
+)
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 
 Backward = Callable[[Tensor], None]
 
 
+REBALANCE_EVERY = 100  # steps
+
+
+class Balance(NamedTuple):
+    """What is thought of the domains by now.
+
+    ratio_C     how often each class occurs in the target, over how often in the source
+    statistics  mean and variance (F,) by which source and target are normalized; None: as before
+    """
+
+    ratio_C: Tensor
+    statistics: tuple[Statistics, Statistics] | None = None
+
+
+Rebalance = Callable[[DomainClassifier, Tensor, int], Balance]
+
+
 class AdaptStep:
     """A classifier, its judge and their optimizer.
 
-    averaged  the classifier with the moving average of its weights: what is kept for use
+    class_weight_C  factors on the source's loss of each class
+    rebalance       asked at the start and every so many steps, with the averaged classifier, the
+                    ratio of before and the step; where classes are compared between the domains,
+                    the source counts by the ratio
+    averaged        the classifier with the moving average of its weights: what is kept for use
     """
 
     def __init__(
@@ -29,12 +57,14 @@ class AdaptStep:
         config: AdaptConfig,
         model: DomainClassifier,
         class_weight_C: Tensor,
+        rebalance: Rebalance = lambda model, ratio_C, step: Balance(ratio_C),
         *,
         backward: Backward = torch.Tensor.backward,
         setup: Callable[..., Any] = lambda network, optimizer: (network, optimizer),
     ) -> None:
         self.config, self.terms, self.backward = config, config.term_weights(), backward
-        self.class_weight_C = class_weight_C
+        self.class_weight_C, self.rebalance = class_weight_C, rebalance
+        self.ratio_C = torch.ones_like(class_weight_C)
         head = model.head
         judge = Judge(
             head.width or head.num_features, head.num_classes, config.judge_width,
@@ -49,6 +79,8 @@ class AdaptStep:
 
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
+        if step % REBALANCE_EVERY == 0:
+            self._balance(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self._rate(step)
@@ -59,6 +91,14 @@ class AdaptStep:
         self.optimizer.step()
         self._average(step)
         return {name: term.item() for name, term in values.items()}
+
+    def _balance(self, step: int) -> None:
+        found = self.rebalance(self.averaged, self.ratio_C, step)
+        self.ratio_C = found.ratio_C
+        if found.statistics is not None:
+            for domain, statistics in enumerate(found.statistics):
+                for model in (self.bare["model"], self.averaged):
+                    model.set_statistics(domain, statistics)
 
     def _terms(self, batch: DomainBatch, step: int) -> dict[str, Tensor]:
         source = self.networks["model"](batch.source, SOURCE)
@@ -83,7 +123,7 @@ class AdaptStep:
             found["adversary"] = terms.adversary * self._adversary(source, target, batch, strength)
         for name, distance in (("coral", losses.coral), ("mmd", losses.mmd)):
             if getattr(terms, name):
-                apart = distance(source.hidden_BW, target.hidden_BW, batch.weight_S)
+                apart = distance(source.hidden_BW, target.hidden_BW, self._shares(batch))
                 found[name] = getattr(terms, name) * apart
         return found
 
@@ -106,9 +146,14 @@ class AdaptStep:
         return found
 
     def _label_loss(self, logits_SC: Tensor, batch: DomainBatch) -> Tensor:
-        """Of the source: focal, and by class."""
+        """Of the source: focal, by class, and by the weight of each."""
         loss_S = losses.focal_cross_entropy(logits_SC, batch.label_S, self.terms.focal)
-        return (self.class_weight_C.to(loss_S)[batch.label_S] * loss_S).mean()
+        return (batch.weight_S * self.class_weight_C.to(loss_S)[batch.label_S] * loss_S).mean()
+
+    def _shares(self, batch: DomainBatch) -> Tensor:
+        """How much each source example counts beside the target: (S,), sums to 1."""
+        weight_S = batch.weight_S * self.ratio_C.to(batch.weight_S)[batch.label_S]
+        return weight_S / weight_S.sum().clamp_min(losses.LEAST)
 
     def _adversary(
         self, source: Embedded, target: Embedded, batch: DomainBatch, strength: float
@@ -122,8 +167,7 @@ class AdaptStep:
         is_square = self.terms.adversary_loss == "least-squares"
         compare = losses.least_squares_adversary if is_square else losses.binary_adversary
         at_source_S, at_target_T = compare(*scores)
-        share_S = batch.weight_S / batch.weight_S.sum().clamp_min(losses.LEAST)
-        return (share_S * at_source_S).sum() + at_target_T.mean()
+        return (self._shares(batch) * at_source_S).sum() + at_target_T.mean()
 
     def _sharp_loss(self, loss: Tensor, batch: DomainBatch) -> Tensor:
         """The source's loss where it is worst nearby: SAM (Foret et al., ICLR 2021) on this term
@@ -165,6 +209,7 @@ class AdaptStep:
             "networks": self.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state_dict(),
+            "ratio": self.ratio_C,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -172,3 +217,4 @@ class AdaptStep:
         self.bare.load_state_dict(state["networks"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.load_state_dict(state["averaged"])
+        self.ratio_C = state["ratio"].clone()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pathology.adapt.balance import FeatureBalance
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.methods import METHODS
@@ -135,7 +136,7 @@ def test_a_classifier_of_one_domain_is_a_plain_head(width: int) -> None:
     model = DomainClassifier(NUM, 3, width, 0.5).eval()
     random = np.random.default_rng(0)
     for domain in (SOURCE, TARGET):
-        model.set_statistics(domain, random.normal(size=NUM), random.random(NUM) + 0.1)
+        model.set_statistics(domain, (random.normal(size=NUM), random.random(NUM) + 0.1))
     x = torch.randn(20, NUM)
     for domain in (SOURCE, TARGET):
         wanted = model(x, domain).logits_BC
@@ -152,7 +153,7 @@ def test_statistics_are_numpys_and_constant_features_do_no_harm() -> None:
     twice, _ = weighted_statistics(x[:50], np.r_[np.full(25, 2.0), np.ones(25)])
     assert np.allclose(twice, np.r_[x[:25], x[:50]].mean(axis=0), atol=1e-5)
     model = DomainClassifier(1, 2, 4, 0.0)
-    model.set_statistics(SOURCE, np.array([5.0]), np.array([0.0]))
+    model.set_statistics(SOURCE, (np.array([5.0]), np.array([0.0])))
     assert torch.isfinite(model(torch.full((3, 1), 5.0), SOURCE).logits_BC).all()
 
 
@@ -169,3 +170,30 @@ def test_methods_add_up_and_settings_come_on_top() -> None:
         AdaptConfig(method="dnan")
     with pytest.raises(ValueError, match="entrophy"):
         AdaptConfig(terms={"entrophy": 1.0})
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_the_share_of_classes_is_found_while_learning(share: float) -> None:
+    """The target has few of the second class; the source counts as if it had as few."""
+    random = np.random.default_rng(0)
+    source, label = (x.numpy() for x in features(2000, 1, is_target=False))
+    target, hidden = (x.numpy() for x in features(4000, 2, is_target=True))
+    keep = (hidden == 0) | (random.random(4000) < share / (1 - share))
+    target = target[keep]
+    config = AdaptConfig.model_validate({**SMALL, "method": "mcc", "normalization": "separate"})
+    config = config.model_copy(update={"steps": 401})
+    torch.manual_seed(0)
+    balance = FeatureBalance(source, label, target, 2, config)
+    step = AdaptStep(config, DomainClassifier(NUM, 2, 16, 0.0), torch.ones(2), balance)
+    for number in range(401):
+        rows = np.random.default_rng([0, number])
+        i, j = rows.integers(len(source), size=32), rows.integers(len(target), size=32)
+        step(
+            DomainBatch(
+                torch.from_numpy(source[i]), torch.from_numpy(label[i]), torch.ones(32),
+                torch.from_numpy(target[j]), torch.full((32,), -1),
+            ),
+            number,
+        )  # fmt: skip
+    found = float(step.ratio_C[1] * label.mean())
+    assert found == pytest.approx(share, abs=0.13)  # it began at one half
