@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines import cli_adapt  # noqa: F401 (adds its command to train)
 from pipelines.cli_data import data, export
 from pipelines.cli_learn import features, splits, train
 from pipelines.cli_options import ConfigFile, Overrides, Workers

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pathology.core.artifact import publish, write_text
 from pathology.core.errors import ArtifactError, PathologyError, reason_of
@@ -31,6 +31,7 @@ from pathology.models.encoder import Encoder, make_encoder
 from pathology.slides.jpeg import DamagedJpeg
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
+from pathology.weak.pooling import PooledTiles
 from pathology.weak.predict import score_slide
 from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
 from pipelines.features import weights_digest
@@ -78,13 +79,12 @@ def load_for_use(
     Raises ArtifactError for a file that is damaged, ConfigError where the encoder cannot be had.
     """
     card, state = load_classifier(path)
-    config = WeakConfig.model_validate(card.settings)
     encoder: Encoder | None = None
     if is_pixels:
         encoder = make_encoder(
             card.tiles.encoder, weights=weights, is_pretrained=not card.has_encoder
         )
-    model = BagClassifier(bag_network(config, card.tiles.num_features), encoder)
+    model = BagClassifier(_head_of(card), encoder)
     kept = state if is_pixels else {k: v for k, v in state.items() if k.startswith("bag.")}
     try:
         missing, surplus = model.load_state_dict(kept, strict=False)
@@ -104,6 +104,15 @@ def load_for_use(
     rule = None if card.slide_rule is None else SlideRule.model_validate(card.slide_rule)
     name = card_fingerprint(card, state)
     return Classifier(card, model.to(device).eval().requires_grad_(False), rule, name, device)
+
+
+def _head_of(card: ModelCard) -> nn.Module:
+    """A new network of a card's kind; slides of an adapted one are the mean of their tiles."""
+    num_features = card.tiles.num_features
+    if card.task == "adapt":
+        width = int(card.settings["width"])
+        return PooledTiles(num_features, len(card.grades), width=width, dropout=0, pooling="mean")
+    return bag_network(WeakConfig.model_validate(card.settings), num_features)
 
 
 def predict(

@@ -35,6 +35,7 @@ DOORS = {  # third-party package -> the files that may import it
         f"pipelines/{name}.py"
         for name in (
             "cli",
+            "cli_adapt",
             "cli_data",
             "cli_learn",
             "cli_options",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pathology.adapt.config import AdaptConfig
 from pathology.core.config import StageConfig, load_config
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
@@ -15,6 +16,7 @@ from pipelines.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS: dict[str, type[StageConfig]] = {
+    "adapt": AdaptConfig,
     "run": RunConfig,
     "stain": StainConfig,
     "stain_full": CycleConfig,

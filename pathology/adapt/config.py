@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from pathology.adapt.methods import METHODS
 from pathology.core.config import StageConfig
-from pathology.data.augment import AugmentConfig
 from pathology.models.encoder import OFFLINE
 
 Adversary = Literal["least-squares", "binary"]
@@ -54,9 +53,10 @@ class AdaptConfig(StageConfig):
     is_prior_estimated  whether the source counts as if its classes occurred as often as they are
                    thought to in the target
     confidence     least probability of a teacher's answer that is learned from
-    encoder        of pixels; features know theirs
+    size_px        edge of the tiles, in their own pixels
+    tiles_per_slide  tiles of each slide or picture that are used, evenly spaced
+    encoder        network before the head
     tile_px        edge that tiles are scaled to before the encoder; None: as they are
-    encoder_blocks last blocks of the encoder that learn; None: all of it, 0: none
     width, dropout of the layer between features and head
     judge_width    of the judge's two hidden layers
     steps, batch_size  updates, and tiles of each domain in one
@@ -71,19 +71,18 @@ class AdaptConfig(StageConfig):
     normalization: Normalization | None = None
     is_prior_estimated: bool = True
     confidence: float = Field(default=0.9, gt=0, lt=1)
-    augment: AugmentConfig = AugmentConfig()
+    size_px: int = Field(default=224, ge=32)
+    tiles_per_slide: int = Field(default=64, ge=1)
     encoder: str = OFFLINE
     tile_px: int | None = Field(default=None, ge=32)
-    encoder_blocks: int | None = Field(default=None, ge=0)
     width: int = Field(default=256, ge=0)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     judge_width: int = Field(default=256, ge=1)
-    steps: int = Field(default=1500, ge=1)
+    steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=64, ge=2)
     ramp: float = Field(default=0.3, ge=0, le=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    encoder_rate: float = Field(default=0.1, ge=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = 0
 

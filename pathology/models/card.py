@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -88,6 +88,8 @@ class ModelCard(StageConfig):
     training_data fingerprint of them and of their labels
     metrics       on the slides that were set aside for choosing
     has_encoder   whether the encoder's weights are in the file
+    task          weak: taught by slides; adapt: carried to the tiles of another domain
+    source, target  names of the domains, where there are two
     """
 
     grades: tuple[str, ...]
@@ -101,6 +103,9 @@ class ModelCard(StageConfig):
     training_data: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
     has_encoder: bool = False
+    task: Literal["weak", "adapt"] = "weak"
+    source: str = ""
+    target: str = ""
     version: str = ""
     intended_use: str = INTENDED_USE
 

@@ -210,6 +210,7 @@ def test_underscores_are_accepted(slides: Path, tmp_path: Path) -> None:
 def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None:
     assert pathology("init", tmp_path / "c").returncode == 0
     assert {path.stem for path in (tmp_path / "c").iterdir()} == {
+        "adapt",
         "run",
         "stain",
         "stain_full",

@@ -1,0 +1,80 @@
+"""What can be said of an adapted classifier without a label of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pathology.adapt.balance import probabilities
+from pathology.adapt.choose import (
+    deep_embedded_validation,
+    density_ratio,
+    mean_entropy,
+    soft_neighborhood_density,
+)
+from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
+from pipelines.adapt_inputs import DomainFeatures
+
+LEAST = 1e-12
+LEAST_SHARE = 0.02  # of the target's tiles, below which a class is nearly gone
+MOST_TILES = 4000  # of each domain that the scores look at
+
+
+def scores_without_labels(
+    model: DomainClassifier, train: DomainFeatures, val: DomainFeatures, target: DomainFeatures
+) -> dict[str, float]:
+    """Scores by name; those of the target that need labels only where it has them.
+
+    source_accuracy  balanced accuracy on the source's slides that were set aside
+    target_entropy   mean, in nats; target_density: SND; target_loss: DEV, an estimate
+    share_K          of the target's tiles that are given to class K
+    target_accuracy  balanced accuracy by tiles, where the target came with labels
+    """
+    answers_NC = probabilities(model, target.features_NF, TARGET)
+    num_classes = answers_NC.shape[1]
+    some = _some(len(answers_NC))
+    found = {
+        "target_entropy": mean_entropy(answers_NC),
+        "target_density": soft_neighborhood_density(answers_NC[some]),
+    }
+    shares = np.bincount(answers_NC.argmax(axis=1), minlength=num_classes) / len(answers_NC)
+    found |= {f"share_{k}": float(share) for k, share in enumerate(shares)}
+    if len(val.features_NF):
+        val_NC = probabilities(model, val.features_NF, SOURCE)
+        found["source_accuracy"] = balanced_accuracy(val.label_N, val_NC)
+        loss_M = -np.log(np.maximum(val_NC[np.arange(len(val_NC)), val.label_N], LEAST))
+        ratio_M = density_ratio(
+            train.features_NF[_some(len(train.features_NF))].astype(np.float64),
+            target.features_NF[some].astype(np.float64),
+            val.features_NF.astype(np.float64),
+        )
+        found["target_loss"] = deep_embedded_validation(loss_M, ratio_M)
+    known = target.label_N >= 0
+    if known.any():
+        found["target_accuracy"] = balanced_accuracy(target.label_N[known], answers_NC[known])
+    return {name: round(float(value), 6) for name, value in found.items()}
+
+
+def balanced_accuracy(label_N: np.ndarray, answers_NC: np.ndarray) -> float:
+    """Mean recall over the classes that occur."""
+    right_N = answers_NC.argmax(axis=1) == label_N
+    return float(np.mean([right_N[label_N == k].mean() for k in np.unique(label_N)]))
+
+
+def warnings_of(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str]:
+    """What makes an adaptation look harmful, in words."""
+    found = []
+    for k, name in enumerate(classes):
+        share = metrics[f"share_{k}"]
+        if share < LEAST_SHARE:
+            found.append(
+                f"warning: only {share:.1%} of the target's tiles are called {name}. Unless that "
+                "is so, the classes have collapsed: look at some, or train with --method source"
+            )
+    return found
+
+
+def _some(num: int) -> np.ndarray:
+    """At most MOST_TILES places, evenly spaced."""
+    return np.unique(np.linspace(0, num - 1, min(num, MOST_TILES)).astype(np.int64))

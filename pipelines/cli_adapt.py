@@ -1,0 +1,95 @@
+"""The command that carries a classifier to another domain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_learn import Device, train
+from pipelines.cli_options import ConfigFile, Overrides
+
+
+@train.command("adapt")
+def train_adapt(
+    source: Annotated[
+        Path, typer.Option(metavar="SOURCE", help="Labelled: a manifest with labels, or a run.")
+    ],
+    target: Annotated[
+        Path,
+        typer.Option(metavar="TARGET", help="Unlabelled: a folder or manifest of pictures, a run."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="MODEL", help="The model, e.g. scope.pt; MODEL.run beside it.")
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="dman (default), source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
+            "self-training, target; with + several."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="MANIFEST", help="The source's labels, if it is no manifest itself."),
+    ] = None,
+    target_labels: Annotated[
+        Path | None,
+        typer.Option(metavar="MANIFEST", help="For figures, and for method target alone."),
+    ] = None,
+    mpp: Annotated[float | None, typer.Option(help="Cut the source's tiles at this.")] = None,
+    target_mpp: Annotated[
+        float | None, typer.Option(help="Microns per pixel of pictures that state none.")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, batches and splits.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of the encoder's weights.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Learn from labelled tiles, and read the unlabelled ones of a microscope or another scanner.
+
+    No label of the target is looked at: slides (or labelled pictures) teach the classes, the
+    target's own pictures teach how they look there. Methods add up (dman+mcc). Tiles pass through a
+    frozen encoder once, and training takes minutes on a CPU. Examples:
+
+        pathology train adapt --source slides.csv --target camera --out scope.pt
+
+        pathology train adapt --source RUN --labels slides.csv --target camera --target-mpp 0.5
+        --out scope.pt
+    """
+    from pathology.adapt.config import AdaptConfig
+    from pathology.core.config import load_config
+    from pipelines.adapt_train import AdaptOptions, read_domains
+    from pipelines.adapt_train import train_adapt as run_training
+    from pipelines.progress import counting
+    from pipelines.stain_kinds import look_at
+
+    words = [f"method={method}"] if method else []
+    words += [] if seed is None else [f"seed={seed}"]
+    settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
+    options = AdaptOptions(
+        device=device, labels=labels, target_labels=target_labels, mpp=mpp, target_mpp=target_mpp,
+        weights=weights,
+    )  # fmt: skip
+    seen: list[str] = []
+    num_slides = sum(look_at(path).num_members for path in (source, target))
+    with counting("features", num_slides, "slides") as show_slide:
+
+        def on_slide(line: str) -> None:
+            seen.append(line)
+            show_slide(len(seen), "")
+
+        domains = read_domains(source, target, settings, options, on_slide=on_slide, say=typer.echo)
+    with counting("train", settings.steps, "steps") as show:
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
+
+        card = run_training(domains, out, settings, on_step=on_step, say=typer.echo)
+    print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
+    for name, value in card.metrics.items():
+        said = "labels of the target" if name == "target_accuracy" else "no label of the target"
+        print(f"  {name.replace('_', ' ')} {value:.3f} ({said})")
+    print(f"Next: pathology predict {out} {target} --out predictions.csv")

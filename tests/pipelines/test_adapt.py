@@ -1,0 +1,202 @@
+"""`pathology train adapt` as users run it, on pictures of two domains."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathology.adapt.config import AdaptConfig
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.models.card import ContractError, load_classifier
+from pipelines.adapt_train import AdaptOptions, read_domains, train_adapt
+from pipelines.predict import predict
+from pipelines.tile_for_model import CutOptions, tile_for_model
+from tests.conftest import tissue_pixels
+from tests.pipelines.small_encoder import write_weights
+
+EDGE = 64
+SETTINGS = {
+    "encoder": "resnet10t", "size_px": EDGE, "steps": 60, "batch_size": 16, "width": 16,
+    "judge_width": 16,
+}  # fmt: skip
+NUM = 12
+
+
+def write_pictures(folder: Path, *, is_target: bool, num: int = NUM) -> Path:
+    """Pictures of tissue, every other one much darker; the target's are a little red."""
+    folder.mkdir(parents=True)
+    for i in range(num):
+        pixels = tissue_pixels(EDGE, EDGE, seed=i + 100 * is_target).astype(np.float64)
+        pixels *= 0.45 if i % 2 else 1.0
+        if is_target:
+            pixels *= np.array([1.0, 0.85, 0.85])
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"p{i}.png")
+    return folder
+
+
+def write_manifest(path: Path, folder: Path, labels: tuple[str, str] = ("benign", "malignant")):
+    rows = [
+        [file.stem, f"c{file.stem}", file, labels[int(file.stem[1:]) % 2], 0.5]
+        for file in sorted(folder.glob("*.png"))
+    ]
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["slide_id", "case_id", "slide_path", "label", "mpp"], *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A manifest of the source, and a folder of the target."""
+    folder = tmp_path_factory.mktemp("adapt")
+    source = write_pictures(folder / "slides", is_target=False)
+    write_pictures(folder / "camera", is_target=True)
+    return write_manifest(folder / "source.csv", source), folder / "camera"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
+
+
+def config(**more: object) -> AdaptConfig:
+    return AdaptConfig.model_validate({**SETTINGS, **more})
+
+
+def test_as_a_command_and_its_model_predicts(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, target = domains
+    out = tmp_path / "scope.pt"
+    words = [sys.executable, "-m", "pipelines"]
+    train = [
+        *words, "train", "adapt", "--source", source, "--target", target, "--out", out,
+        "--weights", weights, "--device", "cpu", "--target-mpp", 0.5,
+        *(w for k, v in {**SETTINGS, "steps": 200}.items() for w in ("--set", f"{k}={v}")),
+    ]  # fmt: skip
+    done = subprocess.run([str(w) for w in train], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "benign < malignant for camera by dman, research use only" in done.stdout
+    assert "target accuracy" not in done.stdout  # it has no labels
+    assert "target density" in done.stdout
+    card, state = load_classifier(out)
+    assert (card.task, card.source, card.target) == ("adapt", "source.csv", "camera")
+    assert (card.tiles.mpp, card.tiles.size_px, card.tiles.encoder) == (0.5, EDGE, "resnet10t")
+    assert {name.split(".")[0] for name in state} == {"bag"}
+    assert card.metrics["share_0"] + card.metrics["share_1"] == pytest.approx(1)
+    assert sorted(p.name for p in (tmp_path / "scope.run").iterdir()) == [
+        "checkpoint.pt", "curves.png", "metrics.jsonl", "run.json",
+    ]  # fmt: skip
+    ask = [
+        *words, "predict", out, target, "--out", tmp_path / "p.csv", "--weights", weights,
+        "--assume-mpp", 0.5, "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run([str(w) for w in ask], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert len(rows) == NUM
+    right = [
+        (float(row["prob_malignant"]) > 0.5) == (int(row["slide_id"][1:]) % 2 == 1) for row in rows
+    ]
+    assert np.mean(right) >= 0.9
+
+
+def test_stopped_and_gone_on_with_to_the_same_model(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    long = config(steps=520)
+    read = read_domains(*domains, long, AdaptOptions(device="cpu", weights=weights))
+    train_adapt(read, tmp_path / "whole.pt", long)
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step == 510:  # after the checkpoint of step 500
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapt(read, tmp_path / "part.pt", long, on_step=stop)
+    assert not (tmp_path / "part.pt").exists()
+    said: list[str] = []
+    train_adapt(read, tmp_path / "part.pt", long, say=said.append)
+    assert "went on from step 500 of an earlier run" in said
+    one, other = (load_classifier(tmp_path / f"{name}.pt") for name in ("whole", "part"))
+    assert one[0] == other[0]
+    for name, value in one[1].items():
+        assert (value == other[1][name]).all()
+
+
+def test_labels_of_the_target_serve_figures_and_the_oracle_alone(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, target = domains
+    labelled = write_manifest(tmp_path / "target.csv", target)
+    options = AdaptOptions(device="cpu", weights=weights)
+    plain = read_domains(source, target, config(), options)
+    told = read_domains(source, labelled, config(), options)
+    cards = [
+        train_adapt(read, tmp_path / f"{i}.pt", config()) for i, read in enumerate((plain, told))
+    ]
+    assert "target_accuracy" in cards[1].metrics and "target_accuracy" not in cards[0].metrics
+    one, other = (load_classifier(tmp_path / f"{i}.pt")[1] for i in (0, 1))
+    assert all((one[name] == other[name]).all() for name in one)  # nothing was learned from them
+    oracle = train_adapt(told, tmp_path / "oracle.pt", config(method="target", steps=200))
+    assert oracle.metrics["target_accuracy"] > 0.9
+
+
+def test_names_of_classes_are_mapped(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, target = domains
+    other = write_manifest(tmp_path / "target.csv", target, ("n", "aca"))
+    options = AdaptOptions(device="cpu", weights=weights)
+    with pytest.raises(
+        ConfigError, match=r"'n' is none of the classes benign, malignant.*class_map"
+    ):
+        read_domains(source, other, config(), options)
+    mapped = config(class_map={"n": "benign", "aca": "malignant"})
+    read = read_domains(source, other, mapped, options)
+    assert sorted(read.target.label_S.tolist()) == [0] * (NUM // 2) + [1] * (NUM // 2)
+
+
+def test_what_cannot_be_learned_from_is_named(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, target = domains
+    options = AdaptOptions(device="cpu", weights=weights)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError, match="empty"):
+        read_domains(source, tmp_path / "empty", config(), options)
+    with pytest.raises(ConfigError, match="the source has no labels"):
+        read_domains(target, target, config(), options)
+    one = write_manifest(tmp_path / "one.csv", source.parent / "slides", ("benign", "benign"))
+    with pytest.raises(ConfigError, match="two grades at least"):
+        read_domains(one, target, config(), options)
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    Image.new("L", (EDGE, EDGE), 128).save(grey / "g.png")
+    with pytest.raises(ArtifactError, match=r"no tiles to learn from.*grey picture"):
+        read_domains(source, grey, config(), options)
+    Image.open(target / "p1.png").save(grey / "color.png")
+    (grey / "broken.png").write_bytes(b"\x89PNG")
+    said: list[str] = []
+    read = read_domains(source, grey, config(), options, say=said.append)
+    assert read.target.slide_ids == ("color",)
+    assert any(line.startswith("g: a grey picture") for line in said)
+    assert any(line.startswith("broken: ") for line in said)
+
+
+def test_a_model_refuses_tiles_of_another_size(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    read = read_domains(*domains, config(), AdaptOptions(device="cpu", weights=weights))
+    train_adapt(read, tmp_path / "m.pt", config())
+    tile_for_model(tmp_path / "m.pt", domains[1], CutOptions(tmp_path / "run", assume_mpp=0.5))
+    grades = predict(tmp_path / "m.pt", tmp_path / "run", tmp_path / "p.csv", weights=weights)
+    assert len(grades) == NUM
+    small = config(size_px=32)
+    read = read_domains(*domains, small, AdaptOptions(device="cpu", weights=weights))
+    train_adapt(read, tmp_path / "small.pt", small)
+    with pytest.raises(ContractError, match="tiles have 64 px, expected 32"):
+        predict(tmp_path / "small.pt", tmp_path / "run", tmp_path / "q.csv", weights=weights)
