@@ -107,6 +107,15 @@ def model_of(job: Job, data: Data, kind: str) -> Any:
     )
 
 
+def train_job(job: Job) -> str:
+    """Train a learned model alone, which several jobs then render with."""
+    import torch
+
+    torch.set_num_threads(1)
+    model_of(job, read_data(job.options), job.name)
+    return job.name
+
+
 def run_job(job: Job) -> dict[str, Any]:
     """Features of all test tiles by one way of normalizing, kept in a file, and PSNR by centre."""
     import torch
@@ -263,7 +272,10 @@ def main(words: list[str]) -> None:
     done: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     known = {(found["name"], found["seed"]) for found in done}
     left = [job for job in jobs if (job.name, job.seed) not in known]
+    kinds = dict.fromkeys((job.name.removesuffix(", lut"), job.seed) for job in left)
+    models = [Job(options, kind, seed) for kind, seed in kinds if kind in LEARNED]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        list(pool.map(train_job, models))
         for found in pool.map(run_job, left):
             print(json.dumps(found), flush=True)
             done.append(found)
