@@ -16,8 +16,11 @@ from pathology.adapt.choose import (
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pipelines.adapt_inputs import DomainFeatures
 
+PLAIN = "source_only_"
 LEAST = 1e-12
 LEAST_SHARE = 0.02  # of the target's tiles, below which a class is nearly gone
+MARGIN = 0.05  # of the estimated loss, above which adaptation is held to have done harm
+DROP = 0.05  # the same of accuracy on the source
 MOST_TILES = 4000  # of each domain that the scores look at
 
 
@@ -56,6 +59,22 @@ def scores_without_labels(
     return {name: round(float(value), 6) for name, value in found.items()}
 
 
+def score_lines(metrics: Mapping[str, float]) -> list[str]:
+    """The scores for a reader, with what the source alone reaches, and which needed labels."""
+    found = []
+    for name, value in metrics.items():
+        if name.startswith(PLAIN):
+            continue
+        said = f"{name.replace('_', ' ')} {value:.3f}"
+        plain = metrics.get(f"{PLAIN}{name}")
+        if plain is not None:
+            said += f", by the source alone {plain:.3f}"
+        if name == "target_accuracy":
+            said += " (by labels of the target)"
+        found.append(said)
+    return found
+
+
 def balanced_accuracy(label_N: np.ndarray, answers_NC: np.ndarray) -> float:
     """Mean recall over the classes that occur."""
     right_N = answers_NC.argmax(axis=1) == label_N
@@ -72,6 +91,17 @@ def warnings_of(metrics: Mapping[str, float], classes: Sequence[str]) -> list[st
                 f"warning: only {share:.1%} of the target's tiles are called {name}. Unless that "
                 "is so, the classes have collapsed: look at some, or train with --method source"
             )
+    loss, plain = metrics.get("target_loss"), metrics.get("source_only_target_loss")
+    if loss is not None and plain is not None and loss > plain + MARGIN:
+        found.append(
+            f"warning: the target's loss is estimated at {loss:.3f}, and at {plain:.3f} without "
+            "adaptation. Look at both, or train with --method source"
+        )
+    if metrics.get("source_accuracy", 1.0) < metrics.get("source_only_source_accuracy", 0.0) - DROP:
+        found.append(
+            f"warning: on the source's own slides accuracy fell from "
+            f"{metrics['source_only_source_accuracy']:.3f} to {metrics['source_accuracy']:.3f}"
+        )
     return found
 
 

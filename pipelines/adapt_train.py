@@ -87,13 +87,22 @@ def train_adapt(
     """Learn from the labelled source and the unlabelled target, and save the model to out.
 
     Beside it, in OUT.run, lie metrics.jsonl, curves.png and the checkpoint that the same command
-    goes on from. The model that is saved is the target's; `predict` takes it like any other.
+    goes on from. A twin is taught by the source alone, in as many steps more, and its scores stand
+    beside the others: what is no better than it is said to be so. The model that is saved is the
+    target's; `predict` takes it like any other.
     """
     started = now()
     config = AdaptConfig.model_validate(config.model_dump() | {"classes": domains.classes})
     folder = out.with_name(f"{out.stem}.run")
     model = train_on(domains, config, folder, on_step=on_step, say=say)
-    metrics = scores_without_labels(model, domains.train, domains.val, domains.target)
+    metrics = scores_of(model, domains)
+    if has_twin(config):
+        plain = config.model_copy(update={"method": "source", "terms": {}, "normalization": None})
+        twin = train_on(
+            domains, plain, folder / "source_only", say=say,
+            on_step=lambda step, values: on_step(config.steps + step, values),
+        )  # fmt: skip
+        metrics |= {f"source_only_{k}": v for k, v in scores_of(twin, domains).items()}
     for line in warnings_of(metrics, domains.classes):
         say(line)
     card = ModelCard(
@@ -116,6 +125,16 @@ def train_adapt(
     facts = {"stage": "train adapt", "model": str(out), "card": card.model_dump(mode="json")}
     write_run_record(folder / "run.json", started, facts, environment())
     return card
+
+
+def has_twin(config: AdaptConfig) -> bool:
+    """Whether a second classifier is taught, by the source alone, to compare with."""
+    return config.method not in ("source", "target")
+
+
+def scores_of(model: DomainClassifier, domains: Domains) -> dict[str, float]:
+    """Scores of a classifier; see scores_without_labels."""
+    return scores_without_labels(model, domains.train, domains.val, domains.target)
 
 
 def read_domains(

@@ -61,7 +61,8 @@ def train_adapt(
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
-    from pipelines.adapt_train import AdaptOptions, read_domains
+    from pipelines.adapt_scores import score_lines
+    from pipelines.adapt_train import AdaptOptions, has_twin, read_domains
     from pipelines.adapt_train import train_adapt as run_training
     from pipelines.progress import counting
     from pipelines.stain_kinds import look_at
@@ -82,14 +83,14 @@ def train_adapt(
             show_slide(len(seen), "")
 
         domains = read_domains(source, target, settings, options, on_slide=on_slide, say=typer.echo)
-    with counting("train", settings.steps, "steps") as show:
+    total = settings.steps * (2 if has_twin(settings) else 1)  # a twin of the source alone
+    with counting("train", total, "steps") as show:
 
         def on_step(step: int, values: dict[str, float]) -> None:
             show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
         card = run_training(domains, out, settings, on_step=on_step, say=typer.echo)
     print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
-    for name, value in card.metrics.items():
-        said = "labels of the target" if name == "target_accuracy" else "no label of the target"
-        print(f"  {name.replace('_', ' ')} {value:.3f} ({said})")
+    for line in score_lines(card.metrics):
+        print(f"  {line}")
     print(f"Next: pathology predict {out} {target} --out predictions.csv")

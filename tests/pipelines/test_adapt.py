@@ -12,6 +12,7 @@ from PIL import Image
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.models.card import ContractError, load_classifier
+from pipelines.adapt_scores import warnings_of
 from pipelines.adapt_train import AdaptOptions, read_domains, train_adapt
 from pipelines.predict import predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
@@ -82,13 +83,14 @@ def test_as_a_command_and_its_model_predicts(
     assert "benign < malignant for camera by dman, research use only" in done.stdout
     assert "target accuracy" not in done.stdout  # it has no labels
     assert "target density" in done.stdout
+    assert "by the source alone" in done.stdout
     card, state = load_classifier(out)
     assert (card.task, card.source, card.target) == ("adapt", "source.csv", "camera")
     assert (card.tiles.mpp, card.tiles.size_px, card.tiles.encoder) == (0.5, EDGE, "resnet10t")
     assert {name.split(".")[0] for name in state} == {"bag"}
     assert card.metrics["share_0"] + card.metrics["share_1"] == pytest.approx(1)
     assert sorted(p.name for p in (tmp_path / "scope.run").iterdir()) == [
-        "checkpoint.pt", "curves.png", "metrics.jsonl", "run.json",
+        "checkpoint.pt", "curves.png", "metrics.jsonl", "run.json", "source_only",
     ]  # fmt: skip
     ask = [
         *words, "predict", out, target, "--out", tmp_path / "p.csv", "--weights", weights,
@@ -200,3 +202,17 @@ def test_a_model_refuses_tiles_of_another_size(
     train_adapt(read, tmp_path / "small.pt", small)
     with pytest.raises(ContractError, match="tiles have 64 px, expected 32"):
         predict(tmp_path / "small.pt", tmp_path / "run", tmp_path / "q.csv", weights=weights)
+
+
+def test_harm_is_said() -> None:
+    fine = {
+        "share_0": 0.5, "share_1": 0.5, "target_loss": 0.2, "source_only_target_loss": 0.2,
+        "source_accuracy": 0.9, "source_only_source_accuracy": 0.92,
+    }  # fmt: skip
+    assert warnings_of(fine, ("benign", "malignant")) == []
+    (line,) = warnings_of(fine | {"share_0": 0.995, "share_1": 0.005}, ("benign", "malignant"))
+    assert "only 0.5% of the target's tiles are called malignant" in line
+    (line,) = warnings_of(fine | {"target_loss": 0.6}, ("benign", "malignant"))
+    assert "0.600, and at 0.200 without adaptation" in line
+    (line,) = warnings_of(fine | {"source_accuracy": 0.7}, ("benign", "malignant"))
+    assert "fell from 0.920 to 0.700" in line
