@@ -16,8 +16,8 @@ from pathology.models.encode import encode
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
 from pipelines.grade_order import order_of
-from pipelines.stain_inputs import Sampling, iter_samples
-from pipelines.stain_kinds import look_at
+from pipelines.input_kinds import look_at
+from pipelines.tile_samples import Sampling, iter_samples
 
 Say = Callable[[str], None]
 SHOWN = 5  # names in a line

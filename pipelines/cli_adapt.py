@@ -64,8 +64,8 @@ def train_adapt(
     from pipelines.adapt_scores import score_lines
     from pipelines.adapt_train import AdaptOptions, has_twin, read_domains
     from pipelines.adapt_train import train_adapt as run_training
+    from pipelines.input_kinds import look_at
     from pipelines.progress import counting
-    from pipelines.stain_kinds import look_at
 
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]

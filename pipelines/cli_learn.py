@@ -55,8 +55,8 @@ def features(
     from pathology.core.config import load_config
     from pathology.training.fabric import device_of
     from pipelines.features import FeatureConfig, FeatureOptions, extract_features
+    from pipelines.input_kinds import stores_of
     from pipelines.progress import progress
-    from pipelines.stain_kinds import stores_of
 
     words = [f"encoder={encoder}"] if encoder else []
     words += [] if augmented is None else [f"augmented={augmented}"]

@@ -34,7 +34,7 @@ from pathology.slides.reader import Pixels
 from pathology.stain.contract import stain_of
 from pathology.tiling.store import TileStore, open_tiles
 from pipelines.feature_table import TABLE, FeatureOutcome, without_stores, write_table
-from pipelines.stain_kinds import stores_of
+from pipelines.input_kinds import stores_of
 
 SCHEMA = 1
 FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)  # of a store, or a disk

@@ -14,10 +14,10 @@ from pathology.stain.config import StainConfig
 from pathology.stain.load import is_learned, load_model
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import DONE, FAILED
+from pipelines.input_kinds import look_at
 from pipelines.progress import progress
 from pipelines.stain import apply_recipe
 from pipelines.stain_apply import Format, Spread, jobs_of
-from pipelines.stain_kinds import look_at
 from pipelines.stain_recipe import Recipe
 
 PRELOAD = ("pathology.stain.normalize_store", "pipelines.stain_slide", "pipelines.stain_tiles")

@@ -18,9 +18,9 @@ from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.normalizer import StainModel
 from pathology.stain.outcome import StainOutcome, failed
 from pathology.tiling.outcome import DONE, EMPTY, FAILED, PENDING
+from pipelines.input_kinds import TileInput, look_at
 from pipelines.stain_apply import Format, Job, Spread, jobs_of, run_jobs
 from pipelines.stain_fit import fit_model
-from pipelines.stain_kinds import StainInput, look_at
 from pipelines.stain_recipe import Recipe
 from pipelines.stain_table import StainTable
 from pipelines.tables import read_process_list
@@ -29,7 +29,7 @@ __all__ = ["apply_recipe", "fit_model", "load_model", "normalize_run"]
 
 
 def apply_recipe(
-    given: StainInput,
+    given: TileInput,
     out: Path,
     recipe: Recipe,
     wanted: Format | None = None,
@@ -95,7 +95,7 @@ def normalize_run(
     )
 
 
-def _first_rows(given: StainInput, jobs: Sequence[Job]) -> Iterator[StainOutcome]:
+def _first_rows(given: TileInput, jobs: Sequence[Job]) -> Iterator[StainOutcome]:
     """A row for every member: pending, failed for a manifest's bad row, empty for no tiles."""
     waiting = [job.slide_id for job in jobs]
     tiled = read_process_list(given.path / "process_list.csv") if given.kind == "run" else []
@@ -111,7 +111,7 @@ def _first_rows(given: StainInput, jobs: Sequence[Job]) -> Iterator[StainOutcome
 
 
 def _facts(
-    given: StainInput, recipe: Recipe, outcomes: Sequence[StainOutcome], seconds: float
+    given: TileInput, recipe: Recipe, outcomes: Sequence[StainOutcome], seconds: float
 ) -> dict[str, Any]:
     return {
         "stage": "stain",

@@ -13,7 +13,7 @@ from pathology.core.errors import ArtifactError
 from pathology.core.supervise import Task, attempt
 from pathology.stain.normalize_store import normalize_store
 from pathology.stain.outcome import StainOutcome, failed
-from pipelines.stain_kinds import StainInput
+from pipelines.input_kinds import TileInput
 from pipelines.stain_recipe import Failure, Recipe, failure
 from pipelines.stain_slide import SlideJob, stain_slide
 from pipelines.stain_tiles import (
@@ -63,7 +63,7 @@ class Spread:
     scheduler: str | None = None
 
 
-def jobs_of(given: StainInput, out: Path, wanted: Format | None = None) -> list[Job]:
+def jobs_of(given: TileInput, out: Path, wanted: Format | None = None) -> list[Job]:
     """What there is to do for an input. Raises ArtifactError where that makes no sense.
 
     wanted  the format of what comes out; None: stores of stores, OME-TIFF of slides, PNG files of
@@ -188,7 +188,7 @@ def _fail_slide(job: SlideJob, fault: Exception, seconds: float, error: str) -> 
     return replace(row, slide_id=job.record.slide_id)
 
 
-def _require_sense(given: StainInput, kind: Format) -> None:
+def _require_sense(given: TileInput, kind: Format) -> None:
     if kind == "store" and not given.stores:
         raise ArtifactError(
             f"{given.path}: --format store needs tiles. Tile first: `pathology tile {given.path} "
@@ -206,14 +206,14 @@ def _require_sense(given: StainInput, kind: Format) -> None:
         )
 
 
-def _of_stores(given: StainInput, out: Path, kind: Format) -> list[Job]:
+def _of_stores(given: TileInput, out: Path, kind: Format) -> list[Job]:
     if kind == "tiles":
         return [StoreTilesJob(path.resolve(), out.resolve() / path.stem) for path in given.stores]
     target = out.resolve() / "tiles"
     return [StoreJob(path.resolve(), target / path.name) for path in given.stores]
 
 
-def _of_slides(given: StainInput, out: Path, kind: Format) -> list[Job]:
+def _of_slides(given: TileInput, out: Path, kind: Format) -> list[Job]:
     is_one = given.path.is_file() and len(given.slides) == 1
     if kind == "tiles":
         if is_one and out.suffix.lower() == ".png":

@@ -22,8 +22,8 @@ from pathology.stain.saved_style import StainError
 from pathology.stain.style_vector import slide_vector, tile_vectors
 from pathology.stain.styles import tile_styles
 from pathology.stain.tensors import to_tensor
-from pipelines.stain_inputs import SlideTiles, require_usable, sample_slides
 from pipelines.stain_styles import styles_of
+from pipelines.tile_samples import SlideTiles, require_usable, sample_slides
 
 MPP_TOLERANCE = 0.02
 

@@ -21,7 +21,6 @@ from pathology.evaluation.stain_scores import SlideScores
 from pathology.evaluation.stain_summary import NONE, PairScore, Summary, summarize
 from pathology.stain.matrix import Floats
 from pipelines.progress import progress
-from pipelines.stain_inputs import SlideTiles, sample_slides
 from pipelines.stain_measure import (
     SlideMeasured,
     measure_slide,
@@ -31,6 +30,7 @@ from pipelines.stain_measure import (
 )
 from pipelines.stain_models import NamedModel, load_models
 from pipelines.stain_pairs import Pair, read_pairs, score_pairs
+from pipelines.tile_samples import SlideTiles, sample_slides
 
 EVALUATION_SCHEMA = 1
 MAX_PANELS = 6

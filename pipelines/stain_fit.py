@@ -13,8 +13,8 @@ from pathology.stain.matrix import Pixels
 from pathology.stain.normalize_store import sample_tiles
 from pathology.stain.saved_style import StainError
 from pathology.tiling.store import open_tiles
-from pipelines.stain_inputs import FAULTS, Sampling, iter_samples
-from pipelines.stain_kinds import look_at
+from pipelines.input_kinds import look_at
+from pipelines.tile_samples import FAULTS, Sampling, iter_samples
 
 TILE_PX = 256  # of pictures and slides; stores have a size of their own
 MAX_SLIDES = 50  # enough for a style

@@ -28,8 +28,8 @@ from pathology.stain.matrix import Floats, Pixels, optical_density
 from pathology.stain.normalizer import Rendered, SlideNormalizer
 from pathology.stain.seams import SeamScore, border_steps, neighbors, seam_score
 from pathology.tiling.store import open_tiles
-from pipelines.stain_inputs import USUAL_MPP, SlideTiles
 from pipelines.stain_models import NamedModel
+from pipelines.tile_samples import USUAL_MPP, SlideTiles
 
 PICTURE_PX, PICTURE_QUALITY = 192, 80
 PICTURES_PER_SLIDE = 3

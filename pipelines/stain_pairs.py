@@ -14,8 +14,8 @@ from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.similarity import PairError, Shift, paired_scores
+from pipelines.flat_pictures import SUFFIXES, read_picture
 from pipelines.stain_models import NamedModel
-from pipelines.stain_pictures import SUFFIXES, read_picture
 
 SLIDE_COLUMNS = ("slide_id", "slide", "case_id")
 

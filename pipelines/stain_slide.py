@@ -30,9 +30,9 @@ from pathology.tiling.outcome import DONE
 from pipelines.band_file import BandFile, open_band
 from pipelines.stain_bands import BandPlan, Bands, render_bands
 from pipelines.stain_canvas import Canvas, whole_canvas
-from pipelines.stain_inputs import MPP_TOLERANCE, Sampling, sample_open_slide
 from pipelines.stain_pyramid import assemble
 from pipelines.stain_recipe import Recipe, failure, raise_first
+from pipelines.tile_samples import MPP_TOLERANCE, Sampling, sample_open_slide
 
 SLIDE_SCHEMA = 1
 SAMPLE_PX = 256

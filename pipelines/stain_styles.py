@@ -18,7 +18,7 @@ from pathology.stain.matrix import angle_between
 from pathology.stain.styles import tile_styles
 from pathology.tiling.store import open_tiles, read_attributes
 from pathology.tiling.zarr_text import column_attributes, read_column, write_column
-from pipelines.stain_inputs import SlideTiles, sample_slides
+from pipelines.tile_samples import SlideTiles, sample_slides
 
 COLUMN, SCHEMA = "stain_matrix", 1
 

@@ -23,10 +23,10 @@ from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.outcome import StainOutcome, failed
 from pathology.tiling.outcome import DONE, EMPTY
 from pathology.tiling.store import open_tiles
-from pipelines.stain_inputs import MPP_TOLERANCE
-from pipelines.stain_pictures import evenly, read_picture, squares_of
+from pipelines.flat_pictures import evenly, read_picture, squares_of
 from pipelines.stain_recipe import Recipe
 from pipelines.stain_windows import Box, render_inner
+from pipelines.tile_samples import MPP_TOLERANCE
 
 PICTURE_SCHEMA = 1
 SAMPLE_PX = 256

@@ -11,7 +11,7 @@ from pathology.core.errors import ArtifactError
 from pathology.core.table import csv_text
 from pathology.models.card import ContractError, TileContract, load_classifier
 from pathology.tiling.config import TilingConfig
-from pipelines.stain_kinds import TABLES, look_at
+from pipelines.input_kinds import TABLES, look_at
 from pipelines.tables import read_process_list
 from pipelines.tile import TileOptions, tile_manifest
 from pipelines.weak_inputs import is_features

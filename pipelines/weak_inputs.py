@@ -17,7 +17,7 @@ from pathology.stain.contract import stain_of
 from pathology.tiling.store import open_tiles
 from pipelines.feature_table import without_features, without_stores
 from pipelines.grade_order import order_of
-from pipelines.stain_kinds import stores_of
+from pipelines.input_kinds import stores_of
 
 SHOWN = 5  # ids in a line
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from stain_blur import Invert, Model
 
 from pathology.stain.config import StainConfig
+from pipelines.input_kinds import look_at
 from pipelines.stain import apply_recipe
 from pipelines.stain_apply import Spread
-from pipelines.stain_kinds import look_at
 from pipelines.stain_recipe import Recipe
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathology.core.errors import ArtifactError, ConfigError, PathologyError
 from pathology.slides.ome_writer import stored_fingerprint
 from pathology.tiling.store import open_tiles
 from pipelines.cli import app
+from pipelines.input_kinds import look_at
 from pipelines.stain_apply import jobs_of
-from pipelines.stain_kinds import look_at
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.stain.synthetic import he_tiles
 from tests.stain.test_normalize_store import make_store

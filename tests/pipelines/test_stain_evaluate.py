@@ -22,9 +22,9 @@ from pipelines.stain_evaluate import (
     summary_lines,
     write_evaluation,
 )
-from pipelines.stain_inputs import SlideTiles
 from pipelines.stain_measure import borders_of, measure_slide, target_profile
 from pipelines.stain_models import NamedModel, load_models
+from pipelines.tile_samples import SlideTiles
 from tests.conftest import tissue_pixels
 from tests.stain.synthetic import MATRIX, he_tiles
 

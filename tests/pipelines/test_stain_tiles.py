@@ -18,9 +18,9 @@ from pathology.core.errors import WrongResolution
 from pathology.core.manifest import SlideRecord
 from pathology.stain.config import StainConfig
 from pathology.stain.macenko import TEXTBOOK
+from pipelines.input_kinds import look_at
 from pipelines.stain import apply_recipe
 from pipelines.stain_apply import Spread
-from pipelines.stain_kinds import look_at
 from pipelines.stain_recipe import Recipe
 from pipelines.stain_tiles import (
     PictureJob,

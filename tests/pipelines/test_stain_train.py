@@ -26,9 +26,9 @@ from pathology.tiling.store import open_tiles
 from pathology.training.fabric import make_fabric
 from pathology.training.loop import read_metrics
 from pipelines.stain_domains import read_domains
-from pipelines.stain_inputs import sample_slides
 from pipelines.stain_styles import COLUMN, list_styles, styles_of, write_styles
 from pipelines.stain_train import TrainOptions, train_model
+from pipelines.tile_samples import sample_slides
 from tests.stain.synthetic import MATRIX, he_tiles
 from tests.stain.test_normalize_store import make_store
 

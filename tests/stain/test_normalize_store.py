@@ -214,7 +214,7 @@ def test_a_run_is_never_its_own_target(source: Path, tmp_path: Path) -> None:
         normalize_run(tmp_path / "run", tmp_path / "run", CONFIG)
     with pytest.raises(ArtifactError, match="is the run itself"):
         normalize_run(source, tmp_path / "run", CONFIG)
-    with pytest.raises(ArtifactError, match="nothing to stain here"):
+    with pytest.raises(ArtifactError, match="no tiles, slides or pictures here"):
         normalize_run(tmp_path, tmp_path / "out", CONFIG)
 
 

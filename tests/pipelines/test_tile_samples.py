@@ -11,9 +11,9 @@ import tifffile
 from PIL import Image
 
 from pathology.core.errors import ArtifactError, ManifestError, SlideError
-from pipelines.stain_inputs import SlideTiles, require_usable, sample_slides
-from pipelines.stain_kinds import look_at
-from pipelines.stain_pictures import read_picture, squares_of
+from pipelines.flat_pictures import read_picture, squares_of
+from pipelines.input_kinds import look_at
+from pipelines.tile_samples import SlideTiles, require_usable, sample_slides
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.stain.synthetic import he_tiles
 from tests.stain.test_normalize_store import make_store
@@ -68,7 +68,9 @@ def test_what_other_paths_are(pictures: Path, tmp_path: Path) -> None:
 
 def test_what_is_nothing_is_refused_with_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtifactError, match=r"nothing to stain here\. Give a tiling run"):
+    with pytest.raises(
+        ArtifactError, match=r"no tiles, slides or pictures here\. Give a tiling run"
+    ):
         look_at(tmp_path / "empty")
     with pytest.raises(ArtifactError, match="no such file or folder"):
         look_at(tmp_path / "lost")

@@ -1,4 +1,4 @@
-"""Flat pictures for staining: which files are such, and their pixels or why there are none."""
+"""Flat pictures: which files are such, and their pixels or why there are none."""
 
 from __future__ import annotations
 

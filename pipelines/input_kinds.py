@@ -1,4 +1,4 @@
-"""What a path given to the stain commands is: a run, a store, slides, pictures; and its members."""
+"""What a path given to a command is: a run, a store, slides, pictures; and its members."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from pathology.core.errors import ArtifactError, ManifestError, SlideError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.core.table import slide_stem
-from pipelines.stain_pictures import SUFFIXES, is_picture, names_of
+from pipelines.flat_pictures import SUFFIXES, is_picture, names_of
 from pipelines.tables import read_process_list
 
 Kind = Literal["run", "store", "manifest", "slide", "images"]
@@ -23,8 +23,8 @@ EXPECTED = (
 
 
 @dataclass(frozen=True)
-class StainInput:
-    """What there is to stain, or to learn a stain from.
+class TileInput:
+    """What there is to stain, to learn from, or to grade.
 
     kind      run or store: tile stores; manifest or slide: whole slides; images: flat pictures,
               one or many
@@ -49,7 +49,7 @@ class StainInput:
         return len(self.stores) + len(self.slides) + len(self.rejected)
 
 
-def look_at(path: Path, data_root: Path | None = None) -> StainInput:
+def look_at(path: Path, data_root: Path | None = None) -> TileInput:
     """Tell what a path is and list its members, without reading any pixels.
 
     data_root  where a manifest's relative paths start; default: where the manifest lies
@@ -64,8 +64,8 @@ def look_at(path: Path, data_root: Path | None = None) -> StainInput:
         return _look_at_folder(path)
     if is_picture(path):
         name = f"{slide_stem(path.name)}.png"
-        return StainInput("images", path, slides=(_record(path),), names=(name,))
-    return StainInput("slide", path, slides=(_record(path),))
+        return TileInput("images", path, slides=(_record(path),), names=(name,))
+    return TileInput("slide", path, slides=(_record(path),))
 
 
 def stores_of(run: Path) -> list[Path]:
@@ -84,42 +84,42 @@ def stores_of(run: Path) -> list[Path]:
     return found
 
 
-def _look_at_folder(path: Path) -> StainInput:
+def _look_at_folder(path: Path) -> TileInput:
     if path.suffix == ".zarr":
-        return StainInput("store", path, stores=tuple(stores_of(path)))
+        return TileInput("store", path, stores=tuple(stores_of(path)))
     if (path / "process_list.csv").is_file() or any((path / "tiles").glob("*.zarr")):
         rows = read_process_list(path / "process_list.csv")
         centres = tuple((row.slide_id, row.centre) for row in rows if row.centre)
-        return StainInput("run", path, stores=tuple(stores_of(path)), centres=centres)
+        return TileInput("run", path, stores=tuple(stores_of(path)), centres=centres)
     if any(path.glob("*.zarr")):
         raise ArtifactError(f"{path} holds tile stores: give the run's folder, {path.parent}")
     if any(path.glob("*.dcm")):
-        return StainInput("slide", path, slides=(SlideRecord(path.name, path),))
+        return TileInput("slide", path, slides=(SlideRecord(path.name, path),))
     pictures = _pictures_below(path)
     if pictures is not None:
         ids = names_of(pictures, path)
         slides = [SlideRecord(name, file) for name, file in zip(ids, pictures, strict=True)]
         names = _png_names([file.relative_to(path) for file in pictures])
-        return StainInput("images", path, slides=tuple(slides), names=names)
+        return TileInput("images", path, slides=tuple(slides), names=names)
     return _look_at_manifest(path, None)
 
 
-def _look_at_manifest(path: Path, data_root: Path | None) -> StainInput:
+def _look_at_manifest(path: Path, data_root: Path | None) -> TileInput:
     """A manifest of slides, or of pictures where all its files are such."""
     try:
         manifest = read_manifest(path, data_root)
     except ManifestError as error:
         if path.is_dir():
-            raise ArtifactError(f"{path}: nothing to stain here. {EXPECTED}") from error
+            raise ArtifactError(f"{path}: no tiles, slides or pictures here. {EXPECTED}") from error
         raise
     slides, rejected = manifest.slides, manifest.rejected
     there = [slide for slide in slides if slide.slide_path.exists()]
     if not there or not all(is_picture(slide.slide_path) for slide in there):
-        return StainInput("manifest", path, slides=slides, rejected=rejected)
+        return TileInput("manifest", path, slides=slides, rejected=rejected)
     stems = [slide_stem(slide.slide_path.name) for slide in slides]
     ids = [slide.slide_id for slide in slides]
     names = stems if len(set(stems)) == len(stems) else ids
-    return StainInput(
+    return TileInput(
         "images",
         path,
         slides=slides,

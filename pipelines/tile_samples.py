@@ -1,4 +1,4 @@
-"""A sample of tiles of every slide of whatever is given: what stain models are fitted to."""
+"""Sample tiles of every slide of whatever is given: what stain models and adaptation see."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pathology.stain.matrix import Pixels
 from pathology.tiling.config import TilingConfig
 from pathology.tiling.store import TileStore, open_tiles
 from pathology.tiling.survey import survey_slide
-from pipelines.stain_kinds import StainInput, look_at
-from pipelines.stain_pictures import evenly, read_picture, squares_of
+from pipelines.flat_pictures import evenly, read_picture, squares_of
+from pipelines.input_kinds import TileInput, look_at
 
 USUAL_MPP = 0.5
 MPP_TOLERANCE = 0.02
@@ -84,7 +84,7 @@ def sample_slides(
 
 
 def iter_samples(
-    given: StainInput, sampling: Sampling, max_slides: int | None = None, seed: int = 0
+    given: TileInput, sampling: Sampling, max_slides: int | None = None, seed: int = 0
 ) -> Iterator[SlideTiles]:
     """The same, one slide at a time, so that memory does not depend on their number."""
     centres = dict(given.centres)
@@ -111,7 +111,7 @@ def require_usable(samples: Sequence[SlideTiles], path: Path) -> list[SlideTiles
     if not usable:
         problems = sorted({sample.problem for sample in samples if sample.problem})
         said = "; ".join(problems[:3]) or "it is empty"
-        raise ArtifactError(f"{path}: no tiles to learn a stain from ({said})")
+        raise ArtifactError(f"{path}: no tiles to learn from ({said})")
     return usable
 
 
