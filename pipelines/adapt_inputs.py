@@ -15,8 +15,9 @@ from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.models.encode import encode
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
+from pathology.stain.contract import StainMismatch
 from pipelines.grade_order import order_of
-from pipelines.input_kinds import look_at
+from pipelines.input_kinds import TileInput
 from pipelines.tile_samples import Sampling, iter_samples
 
 Say = Callable[[str], None]
@@ -30,16 +31,16 @@ class DomainFeatures:
     features_NF  of the encoder
     slide_N      number of each tile's slide, in slide_ids
     label_S      class of each slide, -1 where none is known
-    case_S       unit that is never split
     mpp          microns per pixel of the tiles; None: not known
+    stain        fingerprint of the stain model that they were normalized by, or "raw"
     """
 
     features_NF: NDArray[np.float32]
     slide_N: NDArray[np.int64]
     slide_ids: tuple[str, ...]
     label_S: NDArray[np.int64]
-    case_S: tuple[str, ...]
     mpp: float | None
+    stain: str
 
     @property
     def label_N(self) -> NDArray[np.int64]:
@@ -55,16 +56,15 @@ class DomainFeatures:
             np.array([number[s] for s in self.slide_N[rows].tolist()], np.int64),
             tuple(self.slide_ids[s] for s in slides),
             self.label_S[list(slides)],
-            tuple(self.case_S[s] for s in slides),
             self.mpp,
+            self.stain,
         )
 
 
-def labels_of(path: Path, labels: Path | None) -> dict[str, SlideRecord]:
-    """Rows of a manifest by slide: of labels, or of the path itself where it is a manifest."""
-    if labels is not None:
-        return {slide.slide_id: slide for slide in read_manifest(labels).slides}
-    return {slide.slide_id: slide for slide in look_at(path).slides}
+def labels_of(given: TileInput, labels: Path | None) -> dict[str, SlideRecord]:
+    """Rows of a manifest by slide: of labels, or of the input itself where it is a manifest."""
+    slides = given.slides if labels is None else read_manifest(labels).slides
+    return {slide.slide_id: slide for slide in slides}
 
 
 def classes_of(
@@ -79,22 +79,36 @@ def classes_of(
         )
     mapped = [config.class_map.get(label, label) for label in found]
     order, remark = order_of(mapped, config.classes)
-    strangers = [label for label in found if config.class_map.get(label, label) not in order]
-    if strangers:
-        raise ConfigError(
-            f"the label {strangers[0]!r} is none of the classes {', '.join(order)}. "
-            "Say what it is: "
-            f"--set 'class_map={{{strangers[0]}: {order[0]}}}'"
-        )
     if remark:
         say(remark)
     return tuple(order)
 
 
+def class_numbers(
+    records: Mapping[str, SlideRecord], classes: Sequence[str], config: AdaptConfig
+) -> dict[str, int]:
+    """Number of the class of each slide that has a label.
+
+    Raises ConfigError for a label that is none of the classes, by its own name or by class_map.
+    """
+    number = {name: i for i, name in enumerate(classes)}
+    found = {}
+    for slide_id, record in records.items():
+        label = config.class_map.get(record.label, record.label)
+        if record.label and label not in number:
+            raise ConfigError(
+                f"{slide_id}: its label {record.label!r} is none of the classes "
+                f"{', '.join(classes)}. Say what it is: "
+                f"--set 'class_map={{{record.label}: {classes[0]}}}'"
+            )
+        if record.label:
+            found[slide_id] = number[label]
+    return found
+
+
 def read_domain(
-    path: Path,
-    records: Mapping[str, SlideRecord],
-    classes: Sequence[str],
+    given: TileInput,
+    class_of: Mapping[str, int],
     config: AdaptConfig,
     encoder: Encoder | OnnxEncoder,
     *,
@@ -103,66 +117,51 @@ def read_domain(
     assume_mpp: float | None = None,
     is_labelled: bool,
     say: Say,
-    on_slide: Callable[[str], None] = lambda line: None,
+    on_slide: Callable[[], None] = lambda: None,
 ) -> DomainFeatures:
-    """Tiles of every slide or picture of a path, through the encoder.
+    """Tiles of every slide or picture of an input, through the encoder.
 
+    class_of     number of the class of each slide that has one
     mpp          microns per pixel that tiles are cut at; None: as they come
     assume_mpp   for pictures and slides that state none
     is_labelled  whether slides without a class are left out
     What cannot be read, or has no class where it needs one, is said and left out. Raises
-    ArtifactError where nothing is left.
+    ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
     sampling = Sampling(config.size_px, config.tiles_per_slide, mpp, assume_mpp)
-    features, sizes, ids, labels, cases = [], [], [], [], []
+    features: list[NDArray[np.float32]] = []
+    ids: list[str] = []
     spacings: list[float] = []
-    problems, unlabelled = [], []
-    for sample in iter_samples(look_at(path), sampling):
-        record = records.get(sample.slide_id)
-        label = _class_of(record, classes, config)
+    stains: set[str] = set()
+    unlabelled, last_problem = [], ""
+    for sample in iter_samples(given, sampling):
+        on_slide()
         if sample.problem or not len(sample.tiles_NHW3):
-            problems.append(f"{sample.slide_id}: {sample.problem or 'it has no tiles'}")
-            on_slide(problems[-1])
-            continue
-        if is_labelled and label < 0:
+            last_problem = f"{sample.slide_id}: {sample.problem or 'it has no tiles'}"
+            say(last_problem)
+        elif is_labelled and sample.slide_id not in class_of:
             unlabelled.append(sample.slide_id)
-            continue
-        features.append(encode(encoder, sample.tiles_NHW3, device=device, size_px=config.tile_px))
-        sizes.append(len(features[-1]))
-        ids.append(sample.slide_id)
-        labels.append(label)
-        cases.append(record.case_id or sample.slide_id if record else sample.slide_id)
-        spacings += [sample.mpp] if sample.mpp else []
-        on_slide(f"{sample.slide_id}: {sizes[-1]} tiles")
-    for line in problems:
-        say(line)
+        else:
+            tiles = sample.tiles_NHW3
+            features.append(encode(encoder, tiles, device=device, size_px=config.tile_px))
+            ids.append(sample.slide_id)
+            spacings += [sample.mpp] if sample.mpp else []
+            stains.add(sample.stain)
     if unlabelled:
         shown = ", ".join(unlabelled[:SHOWN]) + (", ..." if len(unlabelled) > SHOWN else "")
-        say(f"{path}: {len(unlabelled)} slides have no label and are left out ({shown})")
+        say(f"{given.path}: {len(unlabelled)} slides have no label and are left out ({shown})")
     if not features:
-        raise ArtifactError(
-            f"{path}: no tiles to learn from"
-            + (f" ({problems[0]})" if problems else "")
-            + (". Give labels in a manifest" if unlabelled else "")
+        why = f" ({last_problem})" if last_problem else ""
+        raise ArtifactError(f"{given.path}: no tiles to learn from{why}")
+    if len(stains) > 1:
+        raise StainMismatch(
+            f"{given.path}: tiles in several stains ({', '.join(sorted(stains))}). Give one run"
         )
     return DomainFeatures(
         np.concatenate(features),
-        np.repeat(np.arange(len(sizes)), sizes),
+        np.repeat(np.arange(len(ids)), [len(block) for block in features]),
         tuple(ids),
-        np.array(labels, np.int64),
-        tuple(cases),
+        np.array([class_of.get(slide_id, -1) for slide_id in ids], np.int64),
         float(np.median(spacings)) if spacings else None,
+        stains.pop(),
     )
-
-
-def _class_of(record: SlideRecord | None, classes: Sequence[str], config: AdaptConfig) -> int:
-    """Number of a slide's class, -1 where it has none."""
-    if record is None or not record.label:
-        return -1
-    label = config.class_map.get(record.label, record.label)
-    if label not in classes:
-        raise ConfigError(
-            f"{record.slide_id}: its label {record.label!r} is none of the classes "
-            f"{', '.join(classes)}. Say what it is: --set 'class_map={{{record.label}: ...}}'"
-        )
-    return list(classes).index(label)

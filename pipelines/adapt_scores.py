@@ -77,8 +77,11 @@ def score_lines(metrics: Mapping[str, float]) -> list[str]:
 
 def balanced_accuracy(label_N: np.ndarray, answers_NC: np.ndarray) -> float:
     """Mean recall over the classes that occur."""
-    right_N = answers_NC.argmax(axis=1) == label_N
-    return float(np.mean([right_N[label_N == k].mean() for k in np.unique(label_N)]))
+    from sklearn.metrics import recall_score
+
+    occurs = np.unique(label_N)
+    guess_N = answers_NC.argmax(axis=1)
+    return float(recall_score(label_N, guess_N, labels=occurs, average="macro"))
 
 
 def warnings_of(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,26 @@ from pathology.adapt.prior import class_balance
 from pathology.adapt.step import REBALANCE_EVERY, AdaptStep
 from pathology.core.artifact import fingerprint
 from pathology.core.errors import ConfigError
-from pathology.core.manifest import SlideRecord
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.data.splits import split_of_manifest
 from pathology.models.card import SCHEMA, ModelCard, TileContract, save_classifier
 from pathology.models.encode import prepare
 from pathology.models.encoder import make_encoder
+from pathology.stain.contract import StainMismatch
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import device_of
 from pathology.training.loop import Loop, Values, fit, read_metrics
-from pipelines.adapt_inputs import DomainFeatures, Say, classes_of, labels_of, read_domain
+from pipelines.adapt_inputs import (
+    DomainFeatures,
+    Say,
+    class_numbers,
+    classes_of,
+    labels_of,
+    read_domain,
+)
 from pipelines.adapt_scores import scores_without_labels, warnings_of
 from pipelines.features import weights_digest
+from pipelines.input_kinds import TileInput
 
 VAL_SHARE = 0.2
 INTENDED_USE = (
@@ -75,6 +83,22 @@ class Domains:
     tiles: TileContract
     names: tuple[str, str]
 
+    @property
+    def parts(self) -> dict[str, DomainFeatures]:
+        """The three by name."""
+        return {"train": self.train, "val": self.val, "target": self.target}
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all features, and of the labels of the source."""
+        digest = hashlib.sha256()
+        for part in self.parts.values():
+            digest.update(part.features_NF.tobytes())
+            digest.update(part.slide_N.tobytes())
+        for part in (self.train, self.val):
+            digest.update(part.label_S.tobytes())
+        return digest.hexdigest()[:12]
+
 
 def train_adapt(
     domains: Domains,
@@ -110,9 +134,9 @@ def train_adapt(
         tiles=domains.tiles,
         method=config.method,
         settings=config.model_dump(mode="json"),
-        num_slides={name: len(d.slide_ids) for name, d in _parts(domains).items()},
-        num_tiles={name: len(d.features_NF) for name, d in _parts(domains).items()},
-        training_data=_digest(domains),
+        num_slides={name: len(d.slide_ids) for name, d in domains.parts.items()},
+        num_tiles={name: len(d.features_NF) for name, d in domains.parts.items()},
+        training_data=domains.digest,
         metrics=metrics,
         task="adapt",
         source=domains.names[0],
@@ -138,36 +162,43 @@ def scores_of(model: DomainClassifier, domains: Domains) -> dict[str, float]:
 
 
 def read_domains(
-    source: Path,
-    target: Path,
+    source: TileInput,
+    target: TileInput,
     config: AdaptConfig,
     options: AdaptOptions,
     *,
-    on_slide: Callable[[str], None] = lambda line: None,
+    on_slide: Callable[[], None] = lambda: None,
     say: Say = lambda line: None,
 ) -> Domains:
-    """Features of both sides; the source's cases in two parts, one of which only judges."""
+    """Features of both sides; the source's cases in two parts, one of which only judges.
+
+    Slides of the source that its manifest marks test are left out, those marked val judge.
+    Labels are checked before any tile is read. Raises ConfigError where they do not do, and
+    StainMismatch where the two sides are normalized otherwise.
+    """
+    known, hidden = labels_of(source, options.labels), labels_of(target, options.target_labels)
+    classes = classes_of(known, config, say)
+    class_of, hidden_class_of = (class_numbers(r, classes, config) for r in (known, hidden))
     device = device_of(options.device)
     encoder = make_encoder(config.encoder, weights=options.weights)
-    records = labels_of(source, options.labels)
-    classes = classes_of(records, config, say)
     ready = prepare(encoder, device)
-    read = partial(read_domain, classes=classes, config=config, encoder=ready, device=device,
-                   say=say, on_slide=on_slide)  # fmt: skip
-    labelled = read(source, records, mpp=options.mpp, is_labelled=True)
+    read = partial(
+        read_domain, config=config, encoder=ready, device=device, say=say, on_slide=on_slide
+    )
+    labelled = read(source, class_of, mpp=options.mpp, is_labelled=True)
     unlabelled = read(
-        target, labels_of(target, options.target_labels), mpp=labelled.mpp,
-        assume_mpp=options.target_mpp, is_labelled=config.is_supervised,
+        target, hidden_class_of, mpp=labelled.mpp, assume_mpp=options.target_mpp,
+        is_labelled=config.is_supervised,
     )  # fmt: skip
+    if labelled.stain != unlabelled.stain:
+        raise StainMismatch(
+            f"{source.path}: stain is {labelled.stain}; {target.path}: {unlabelled.stain}. "
+            "Normalize both with one model, or neither"
+        )
     if labelled.mpp is None or unlabelled.mpp is None:
         which = "source" if labelled.mpp is None else "target"
         say(f"the {which} states no resolution; its tiles are taken as they are")
-    there = [
-        SlideRecord(name, Path(name), case_id=case, label=classes[label])
-        for name, case, label in zip(
-            labelled.slide_ids, labelled.case_S, labelled.label_S.tolist(), strict=True
-        )
-    ]
+    there = [known[name] for name in labelled.slide_ids]
     split = split_of_manifest(there, VAL_SHARE, config.seed)
     number = {name: i for i, name in enumerate(labelled.slide_ids)}
     train, val = (
@@ -182,12 +213,13 @@ def read_domains(
     tiles = TileContract(
         size_px=config.size_px,
         mpp=labelled.mpp,
+        stain=labelled.stain,
         encoder=encoder.name,
         weights=weights_digest(encoder),
         encoder_px=config.tile_px,
         num_features=encoder.num_features,
     )
-    return Domains(train, val, unlabelled, classes, tiles, (source.name, target.name))
+    return Domains(train, val, unlabelled, classes, tiles, (source.path.name, target.path.name))
 
 
 def train_on(
@@ -225,23 +257,11 @@ def train_on(
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", config.method)
 
     loop = Loop(config.steps, every=20, keep=5 * REBALANCE_EVERY)
-    recipe = fingerprint("adapt training", SCHEMA, config, {"data": _digest(domains)})
+    inputs = {"data": domains.digest}
+    if config.is_supervised:
+        inputs["target labels"] = hashlib.sha256(target.label_S.tobytes()).hexdigest()[:12]
+    recipe = fingerprint("adapt training", SCHEMA, config, inputs)
     start = fit(update, draw, loop, folder, recipe, on_step=on_step, on_keep=keep)
     if start:
         say(f"went on from step {start} of an earlier run")
     return update.averaged
-
-
-def _parts(domains: Domains) -> dict[str, DomainFeatures]:
-    return {"train": domains.train, "val": domains.val, "target": domains.target}
-
-
-def _digest(domains: Domains) -> str:
-    """Digest of all features, and of the labels of the source."""
-    digest = hashlib.sha256()
-    for part in _parts(domains).values():
-        digest.update(part.features_NF.tobytes())
-        digest.update(part.slide_N.tobytes())
-    for part in (domains.train, domains.val):
-        digest.update(part.label_S.tobytes())
-    return digest.hexdigest()[:12]

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_adapt  # noqa: F401 (adds its command to train)
+from pipelines.cli_adapt import train
 from pipelines.cli_data import data, export
-from pipelines.cli_learn import features, splits, train
+from pipelines.cli_learn import features, splits
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_predict import evaluate, predict
 from pipelines.cli_stain_learn import stain

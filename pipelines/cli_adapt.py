@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from pipelines.cli_learn import Device, train
 from pipelines.cli_options import ConfigFile, Overrides
+
+__all__ = ["train"]
 
 
 @train.command("adapt")
@@ -74,15 +77,13 @@ def train_adapt(
         device=device, labels=labels, target_labels=target_labels, mpp=mpp, target_mpp=target_mpp,
         weights=weights,
     )  # fmt: skip
-    seen: list[str] = []
-    num_slides = sum(look_at(path).num_members for path in (source, target))
-    with counting("features", num_slides, "slides") as show_slide:
-
-        def on_slide(line: str) -> None:
-            seen.append(line)
-            show_slide(len(seen), "")
-
-        domains = read_domains(source, target, settings, options, on_slide=on_slide, say=typer.echo)
+    one, other = look_at(source), look_at(target)
+    with counting("features", one.num_members + other.num_members, "slides") as show_slide:
+        done = count(1)
+        domains = read_domains(
+            one, other, settings, options, on_slide=lambda: show_slide(next(done), ""),
+            say=typer.echo,
+        )  # fmt: skip
     total = settings.steps * (2 if has_twin(settings) else 1)  # a twin of the source alone
     with counting("train", total, "steps") as show:
 

@@ -85,17 +85,9 @@ def load_for_use(
             card.tiles.encoder, weights=weights, is_pretrained=not card.has_encoder
         )
     model = BagClassifier(_head_of(card), encoder)
-    kept = state if is_pixels else {k: v for k, v in state.items() if k.startswith("bag.")}
-    try:
-        missing, surplus = model.load_state_dict(kept, strict=False)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"{path}: its weights are of another architecture ({said})") from error
-    lost = [n for n in missing if n.startswith("bag.") or (card.has_encoder and is_pixels)]
-    if lost or surplus:
-        raise ArtifactError(
-            f"{path}: its weights are of another architecture, e.g. {(lost or surplus)[0]}"
-        )
+    problem = model.take(state, has_encoder=card.has_encoder and is_pixels)
+    if problem:
+        raise ArtifactError(f"{path}: its weights are of another architecture ({problem})")
     if encoder is not None:
         model.encoder = prepare(encoder, device)
         if not card.has_encoder and card.tiles.weights:

@@ -18,6 +18,7 @@ from pathology.slides.open import open_slide
 from pathology.slides.plan import planes
 from pathology.slides.reader import SlideReader, read_tiles, scale_to
 from pathology.slides.resolution import Spacing, decide_spacing
+from pathology.stain.contract import RAW, stain_of
 from pathology.stain.matrix import Pixels
 from pathology.tiling.config import TilingConfig
 from pathology.tiling.store import TileStore, open_tiles
@@ -38,6 +39,7 @@ class SlideTiles:
     tiles_NHW3   uint8; N is 0 where there is a problem
     store, rows  the tile store they come from, and their rows (N,) in it
     problem      why there are no tiles, or ""
+    stain        fingerprint of the stain model of a store's tiles, or "raw"
     """
 
     slide_id: str
@@ -47,6 +49,7 @@ class SlideTiles:
     store: Path | None = None
     rows: NDArray[np.int64] | None = None
     problem: str = ""
+    stain: str = RAW
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def sample_store(path: Path, centre: str, sampling: Sampling) -> SlideTiles:
     middle = slice(edge, edge + sampling.size_px)
     cut = np.ascontiguousarray(tiles[:, middle, middle])
     problem = "" if len(rows) else "its store holds no tiles"
-    return SlideTiles(path.stem, centre, mpp, cut, path, rows, problem)
+    return SlideTiles(path.stem, centre, mpp, cut, path, rows, problem, stain_of(said))
 
 
 def sample_picture(record: SlideRecord, sampling: Sampling) -> SlideTiles:

@@ -29,16 +29,9 @@ def start_from(model: BagClassifier, path: Path, grades: Sequence[str]) -> None:
             f"{path}: its encoder is {card.tiles.encoder}. Set encoder={card.tiles.encoder}, or "
             "start without it"
         )
-    if model.encoder is None:
-        weights = {name: v for name, v in weights.items() if name.startswith("bag.")}
-    try:
-        missing, surplus = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:160]
-        raise ConfigError(f"{path}: its network is another one ({said})") from error
-    lost = [name for name in missing if name.startswith("bag.") or card.has_encoder]
-    if lost or surplus:
+    problem = model.take(weights, has_encoder=card.has_encoder and model.encoder is not None)
+    if problem:
         raise ConfigError(
-            f"{path}: its network, of method {card.method}, is another one, e.g. "
-            f"{(lost or surplus)[0]}. Start from a model of a like method and width"
+            f"{path}: its network, of method {card.method}, is another one ({problem}). Start from "
+            "a model of a like method and width"
         )

@@ -22,9 +22,6 @@ from pathology.adapt.network import (
 )
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 
-Backward = Callable[[Tensor], None]
-
-
 REBALANCE_EVERY = 100  # steps
 
 
@@ -58,11 +55,8 @@ class AdaptStep:
         model: DomainClassifier,
         class_weight_C: Tensor,
         rebalance: Rebalance = lambda model, ratio_C, step: Balance(ratio_C),
-        *,
-        backward: Backward = torch.Tensor.backward,
-        setup: Callable[..., Any] = lambda network, optimizer: (network, optimizer),
     ) -> None:
-        self.config, self.terms, self.backward = config, config.term_weights(), backward
+        self.config, self.terms = config, config.term_weights()
         self.class_weight_C, self.rebalance = class_weight_C, rebalance
         self.ratio_C = torch.ones_like(class_weight_C)
         head = model.head
@@ -71,11 +65,11 @@ class AdaptStep:
             is_conditional=self.terms.is_conditional,
         )  # fmt: skip
         self.averaged = deepcopy(model).requires_grad_(False).eval()
-        networks = nn.ModuleDict({"model": model, "judge": judge})
-        optimizer = torch.optim.AdamW(
-            networks.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        self.model, self.judge = model, judge
+        self.networks = nn.ModuleDict({"model": model, "judge": judge})
+        self.optimizer = torch.optim.AdamW(
+            self.networks.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
-        self.networks, self.optimizer = setup(networks, optimizer)
 
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
@@ -87,7 +81,7 @@ class AdaptStep:
         self.networks.train()
         values = self._terms(batch, step)
         self.optimizer.zero_grad(set_to_none=True)
-        self.backward(torch.stack(list(values.values())).sum())
+        torch.autograd.backward(torch.stack(list(values.values())).sum())
         self.optimizer.step()
         self._average(step)
         return {name: term.item() for name, term in values.items()}
@@ -97,12 +91,12 @@ class AdaptStep:
         self.ratio_C = found.ratio_C
         if found.statistics is not None:
             for domain, statistics in enumerate(found.statistics):
-                for model in (self.bare["model"], self.averaged):
+                for model in (self.model, self.averaged):
                     model.set_statistics(domain, statistics)
 
     def _terms(self, batch: DomainBatch, step: int) -> dict[str, Tensor]:
-        source = self.networks["model"](batch.source, SOURCE)
-        target = self.networks["model"](batch.target, TARGET)
+        source = self.model(batch.source, SOURCE)
+        target = self.model(batch.target, TARGET)
         strength = reversal_strength(step, max(1, round(self.config.ramp * self.config.steps)))
         found = {"label": self._label_loss(source.logits_BC, batch)}
         if self.terms.sharpness:
@@ -159,9 +153,8 @@ class AdaptStep:
         self, source: Embedded, target: Embedded, batch: DomainBatch, strength: float
     ) -> Tensor:
         """What the judge gets wrong; it learns to be right, and what is before it the reverse."""
-        judge = self.networks["judge"]
         scores = [
-            judge(reverse_gradient(made.hidden_BW, strength), made.logits_BC)
+            self.judge(reverse_gradient(made.hidden_BW, strength), made.logits_BC)
             for made in (source, target)
         ]
         is_square = self.terms.adversary_loss == "least-squares"
@@ -173,15 +166,14 @@ class AdaptStep:
         """The source's loss where it is worst nearby: SAM (Foret et al., ICLR 2021) on this term
         alone, as in SDAT. The gradient there stands for the gradient here.
         """
-        model = self.bare["model"]
-        named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         gradients = torch.autograd.grad(loss, list(named.values()), retain_graph=True)
         length = torch.stack([g.norm() for g in gradients]).norm().clamp_min(losses.LEAST)
         moved = {
             name: parameter + self.terms.sharpness * gradient / length
             for (name, parameter), gradient in zip(named.items(), gradients, strict=True)
         }
-        worst = torch.func.functional_call(model, moved, (batch.source, SOURCE))
+        worst = torch.func.functional_call(self.model, moved, (batch.source, SOURCE))
         return self._label_loss(worst.logits_BC, batch)
 
     def _rate(self, step: int) -> float:
@@ -193,20 +185,15 @@ class AdaptStep:
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         for kept, value in zip(
             self.averaged.state_dict().values(),
-            self.bare["model"].state_dict().values(),
+            self.model.state_dict().values(),
             strict=True,
         ):
             kept.lerp_(value.to(kept), 1 - decay)
 
-    @property
-    def bare(self) -> Any:
-        """The networks inside of what Fabric may have wrapped around them."""
-        return getattr(self.networks, "module", self.networks)
-
     def state_dict(self) -> dict[str, Any]:
         """All that another step object needs to go on exactly here."""
         return {
-            "networks": self.bare.state_dict(),
+            "networks": self.networks.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state_dict(),
             "ratio": self.ratio_C,
@@ -214,7 +201,7 @@ class AdaptStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave."""
-        self.bare.load_state_dict(state["networks"])
+        self.networks.load_state_dict(state["networks"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.load_state_dict(state["averaged"])
         self.ratio_C = state["ratio"].clone()

@@ -78,7 +78,7 @@ class Encoder(nn.Module):
         self.frozen = tuple(
             module
             for module in self.network.modules()
-            if not any(parameter.requires_grad for parameter in module.parameters())
+            if list(module.parameters()) and not any(p.requires_grad for p in module.parameters())
         )
 
     def train(self, mode: bool = True) -> Self:

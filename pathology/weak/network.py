@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,21 @@ class BagClassifier(nn.Module):
     def __init__(self, bag: nn.Module, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.bag, self.encoder = bag, encoder
+
+    def take(self, weights: Mapping[str, Tensor], *, has_encoder: bool) -> str:
+        """Load the weights of a model's file; what does not fit, or "".
+
+        has_encoder  whether the file is to hold the encoder's; without an encoder here, they are
+                     left out
+        """
+        if self.encoder is None:
+            weights = {name: v for name, v in weights.items() if name.startswith("bag.")}
+        try:
+            missing, surplus = self.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            return " ".join(str(error).split())[:200]
+        lost = [name for name in missing if name.startswith("bag.") or has_encoder]
+        return f"e.g. {(lost or surplus)[0]}" if lost or surplus else ""
 
     def forward(self, tiles_BNF: Tensor, label_B: Tensor | None = None) -> BagOutput:
         """Scores of bags of features (B, N, F) or of pixels (B, N, 3, H, W).

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pathology.models.tile_head import embedding
+from pathology.models.tile_head import TileHead
 from pathology.weak.bag import BagOutput
 from pathology.weak.losses import ordinal_logits
 
 Pooling = Literal["mean", "max", "topk"]
 
 
-class PooledTiles(nn.Module):
+class PooledTiles(TileHead):
     """A tile classifier, and slides by the mean, maximum or top-k mean of their tiles' logits.
 
     share       of a slide's tiles that top-k takes, one at least
@@ -32,14 +32,12 @@ class PooledTiles(nn.Module):
         share: float = 0.1,
         is_ordinal: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(num_features, num_grades - is_ordinal, width, dropout)
         self.pooling, self.share, self.is_ordinal = pooling, share, is_ordinal
-        self.embed = embedding(num_features, width, dropout) if width else nn.Dropout(dropout)
-        self.head = nn.Linear(width or num_features, num_grades - is_ordinal)
 
-    def forward(self, features_BNF: Tensor) -> BagOutput:
+    def forward(self, features_BNF: Tensor) -> BagOutput:  # type: ignore[override]
         """Scores of bags (B, N, F)."""
-        logits = self.head(self.embed(features_BNF))
+        logits = super().forward(features_BNF)
         if self.is_ordinal:
             logits = ordinal_logits(logits.flatten(0, 1)).reshape(*logits.shape[:2], -1)
         return BagOutput(logits, pooled(logits, self.pooling, self.share))

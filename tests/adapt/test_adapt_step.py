@@ -82,8 +82,8 @@ def test_stopped_and_gone_on_with_to_the_very_same_weights() -> None:
     second.load_state_dict(first.state_dict())
     for number in range(10, 20):
         second(batch(number), number)
-    for name, value in whole.bare.state_dict().items():
-        assert torch.equal(value, second.bare.state_dict()[name]), name
+    for name, value in whole.networks.state_dict().items():
+        assert torch.equal(value, second.networks.state_dict()[name]), name
     for name, value in whole.averaged.state_dict().items():
         assert torch.equal(value, second.averaged.state_dict()[name]), name
 
@@ -93,19 +93,17 @@ def test_source_examples_of_no_weight_do_not_reach_the_judge() -> None:
     some = batch(0)
     half = some._replace(weight_S=torch.cat([torch.ones(16), torch.zeros(16)]))
     moved = half._replace(source=torch.cat([half.source[:16], half.source[16:] + 50]))
-    for method in ("dann", "dman", "coral", "mmd"):
+    for method in ("dann", "dman", "coral"):  # kernels of mmd are as wide as all lie apart
         found = []
         for each in (half, moved):
             step = new_step(method=method, dropout=0.0, terms={"adversary_loss": "binary"})
             values = step(each, 30)
-            found.append({k: v for k, v in values.items() if k in ("adversary", "coral", "mmd")})
-        if method != "mmd":  # whose kernels are as wide as all examples lie apart
-            assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
+            found.append({k: v for k, v in values.items() if k in ("adversary", "coral")})
         assert found[0]
+        assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
 
 
-def test_the_judge_learns_and_the_features_unlearn() -> None:
-    """With the reversal off, the judge tells the domains apart; it is the features that hide."""
+def test_the_judge_tells_the_domains_apart() -> None:
     torch.manual_seed(0)
     judge = Judge(NUM, 2, 32, is_conditional=False)
     optimizer = torch.optim.AdamW(judge.parameters(), 0.01)

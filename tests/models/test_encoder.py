@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.state import load_tensors
@@ -131,3 +132,19 @@ def test_weights_that_cannot_be_fetched_cost_one_line(monkeypatch: pytest.Monkey
     assert "could not be fetched" in str(refusal.value)
     assert "--weights" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_frozen_blocks_rest_and_dropout_in_learning_ones_does_not() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 4))
+    network.group_matcher = lambda coarse: {  # type: ignore[assignment]
+        "stem": r"^[01]", "blocks": [(r"^3", None)]
+    }  # fmt: skip
+    encoder = make_encoder("resnet10t", is_pretrained=False)
+    encoder.network = network
+    encoder.learn_last(1)
+    encoder.train()
+    assert [module.training for module in network] == [False, False, True, True]
+    assert [p.requires_grad for p in network[0].parameters()] == [False, False]
+    encoder.learn_last(0)
+    encoder.train()
+    assert not any(module.training for module in network)

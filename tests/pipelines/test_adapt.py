@@ -12,12 +12,20 @@ from PIL import Image
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.models.card import ContractError, load_classifier
+from pathology.stain.config import StainConfig
+from pathology.stain.contract import StainMismatch
+from pathology.stain.fit import fit_reference
+from pathology.stain.normalize_store import normalize_store
 from pipelines.adapt_scores import warnings_of
-from pipelines.adapt_train import AdaptOptions, read_domains, train_adapt
+from pipelines.adapt_train import AdaptOptions, Domains, train_adapt
+from pipelines.adapt_train import read_domains as read_given
+from pipelines.input_kinds import look_at
 from pipelines.predict import predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
 from tests.conftest import tissue_pixels
 from tests.pipelines.small_encoder import write_weights
+from tests.stain.synthetic import OTHER, he_tiles
+from tests.stain.test_normalize_store import make_store
 
 EDGE = 64
 SETTINGS = {
@@ -25,6 +33,10 @@ SETTINGS = {
     "judge_width": 16,
 }  # fmt: skip
 NUM = 12
+
+
+def read_domains(source: Path, target: Path, *more: object, **named: object) -> Domains:
+    return read_given(look_at(source), look_at(target), *more, **named)  # type: ignore[arg-type]
 
 
 def write_pictures(folder: Path, *, is_target: bool, num: int = NUM) -> Path:
@@ -216,3 +228,65 @@ def test_harm_is_said() -> None:
     assert "0.600, and at 0.200 without adaptation" in line
     (line,) = warnings_of(fine | {"source_accuracy": 0.7}, ("benign", "malignant"))
     assert "fell from 0.920 to 0.700" in line
+
+
+def test_other_labels_teach_the_oracle_anew_and_nobody_else(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, target = domains
+    labels = ("benign", "malignant")
+    named = [
+        write_manifest(tmp_path / f"{i}.csv", target, names)
+        for i, names in enumerate((labels, labels[::-1]))
+    ]
+    for method, num in (("target", 60), ("mcc", 0)):
+        settings, steps = config(method=method), []
+        options = AdaptOptions(device="cpu", weights=weights)
+        one, other = (read_domains(source, manifest, settings, options) for manifest in named)
+        train_adapt(one, tmp_path / f"{method}.pt", settings)
+        train_adapt(
+            other, tmp_path / f"{method}.pt", settings,
+            on_step=lambda step, values, seen=steps: seen.append(step),  # type: ignore[misc]
+        )  # fmt: skip
+        assert len(steps) == num
+
+
+def test_raw_and_normalized_tiles_are_not_mixed(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """A card that says raw would let raw tiles be graded by what normalized ones taught."""
+    tiles = he_tiles(4, EDGE)
+    run = tmp_path / "run"
+    for i in range(8):
+        make_store(run / "tiles" / f"s{i}.zarr", tiles)
+    model = fit_reference([he_tiles(4, EDGE, matrix=OTHER)], StainConfig())
+    styled = tmp_path / "styled"
+    for i in range(8):
+        normalize_store(run / "tiles" / f"s{i}.zarr", styled / "tiles" / f"s{i}.zarr", model,
+                        StainConfig())  # fmt: skip
+    labels = tmp_path / "labels.csv"
+    rows = [[f"s{i}", f"c{i}", f"s{i}.svs", ("benign", "malignant")[i % 2]] for i in range(8)]
+    with labels.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["slide_id", "case_id", "slide_path", "label"], *rows])
+    options = AdaptOptions(device="cpu", weights=weights, labels=labels)
+    with pytest.raises(StainMismatch, match="Normalize both with one model, or neither"):
+        read_domains(styled, domains[1], config(), options)
+    read = read_domains(styled, styled, config(), options)
+    assert read.tiles.stain == model.fingerprint
+
+
+def test_the_sources_own_split_is_kept(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, target = domains
+    rows = list(csv.reader(source.read_text().splitlines()))
+    parts = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+    manifest = tmp_path / "source.csv"
+    with manifest.open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [[*rows[0], "split"], *([*r, p] for r, p in zip(rows[1:], parts, strict=True))]
+        )
+    read = read_domains(manifest, target, config(), AdaptOptions(device="cpu", weights=weights))
+    names = [row[0] for row in rows[1:]]
+    assert sorted(read.train.slide_ids) == sorted(names[:6])
+    assert sorted(read.val.slide_ids) == sorted(names[6:9])

@@ -171,8 +171,8 @@ def test_a_training_starts_from_the_head_of_features(
     assert np.abs(one - other).max() < 1e-3
     assert one.std() > 1e-3  # or all would agree with all
     for change, said in (
-        ({"width": 8}, "its network is another one"),
-        ({"method": "abmil"}, "Start from a model of a like method"),
+        ({"width": 8}, "is another one"),
+        ({"method": "abmil"}, "a model of a like method and width"),
         ({"grades": ["malignant", "benign"]}, "the same grades in the same order"),
     ):
         other_config = WeakConfig.model_validate(config.model_dump() | change)
