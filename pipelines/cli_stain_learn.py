@@ -44,6 +44,9 @@ def stain_train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write MODEL.run/tensorboard.")
     ] = False,
+    is_compiled: Annotated[
+        bool, typer.Option("--compile", help="Faster steps on a GPU, after a minute.")
+    ] = False,
 ) -> None:
     """Learn to render any source in the target's style: a style-conditioned CycleGAN.
 
@@ -68,6 +71,7 @@ def stain_train(
         panel_every=panel_every - panel_every % 20,
         assume_mpp=assume_mpp,
         tensorboard=tensorboard,
+        is_compiled=is_compiled,
     )
     with counting("train", settings.steps, "steps") as show:
 

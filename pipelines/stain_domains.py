@@ -123,8 +123,8 @@ def draw_batch(
     other = domains.source.pool.choose(random, size)
     style_NS = domains.source.slide_NS if is_source_told(config) else domains.source.tile_NS
     return CycleBatch(
-        to_tensor(source.pixels_BHW3).to(device),
-        to_tensor(target.pixels_BHW3).to(device),
+        to_tensor(source.pixels_BHW3, device),
+        to_tensor(target.pixels_BHW3, device),
         style_NS[source.tile_B].to(device),
         style_NS[other].to(device),
         domains.source.slide_NS[source.tile_B].to(device),

@@ -29,10 +29,10 @@ def draw_panel(path: Path, update: CycleStep, source: StyledTiles, target: Style
     device = next(update.averaged.parameters()).device
     own = source.slide_NS[rows].to(device)
     style = own if is_source_told(update.config) else source.tile_NS[rows].to(device)
-    as_target = told(update.averaged, to_tensor(source_tiles).to(device), own)
+    as_target = told(update.averaged, to_tensor(source_tiles, device), own)
     to_source = bare(update.networks["to_source"])  # one process draws: no exchange with others
     back = told(to_source, as_target, style)
-    as_source = told(to_source, to_tensor(target_tiles).to(device), style)
+    as_source = told(to_source, to_tensor(target_tiles, device), style)
     home = told(update.averaged, as_source, style)
     columns = [source_tiles, from_tensor(as_target), from_tensor(back), target_tiles,
                from_tensor(as_source), from_tensor(home)]  # fmt: skip

@@ -30,7 +30,7 @@ class ImagePool:
                 chosen.append(image)
             elif random.random() < 0.5:
                 place = int(random.integers(self.size))
-                chosen.append(self._images[place])
+                chosen.append(self._images[place].to(image.device))
                 self._images[place] = image.clone()
             else:
                 chosen.append(image)

@@ -15,9 +15,12 @@ CPU_PIXELS = 4 << 16  # four tiles of 256 px; of twice as many, features do not 
 PIXELS = 16 << 16  # on other devices
 
 
-def to_tensor(tiles_NHW3: Pixels) -> Tensor:
-    """Images (N, 3, H, W) from -1 (black) to 1 (white), channels last in memory."""
-    tensor = torch.from_numpy(np.ascontiguousarray(tiles_NHW3))
+def to_tensor(tiles_NHW3: Pixels, device: str | torch.device = "cpu") -> Tensor:
+    """Images (N, 3, H, W) from -1 (black) to 1 (white), channels last in memory.
+
+    Bytes go to the device, which makes floats of them.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(tiles_NHW3)).to(device)
     return tensor.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
@@ -45,7 +48,7 @@ def paint(
     pixels = CPU_PIXELS if device == "cpu" else PIXELS
     at_once = max(1, pixels // max(1, height * width))
     for start in range(0, len(tiles_NHW3), at_once):
-        images = to_tensor(tiles_NHW3[start : start + at_once]).to(device)
+        images = to_tensor(tiles_NHW3[start : start + at_once], device)
         if bottom or right:
             images = functional.pad(images, [0, right, 0, bottom], mode="replicate")
         told = () if style_S is None else (style_S.to(device).expand(len(images), -1),)
