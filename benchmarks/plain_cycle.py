@@ -4,7 +4,6 @@ Told generators are told the style of a slide, as ours are; everything else is C
 """
 
 import itertools
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,9 +43,13 @@ class UnpairedFiles(Dataset[tuple[Tensor, Tensor]]):
         return 1_000_000
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        pair = random.choice(self.sources), random.choice(self.targets)
+        pair = drawn(self.sources), drawn(self.targets)
         source, target = (self.transform(Image.open(path).convert("RGB")) for path in pair)
         return source, target
+
+
+def drawn(paths: Sequence[Path]) -> Path:
+    return paths[int(torch.randint(len(paths), ()))]
 
 
 class Plain:
@@ -108,8 +111,8 @@ class Plain:
             if len(pool) < POOL:
                 pool.append(image)
                 found.append(image)
-            elif random.random() < 0.5:
-                place = random.randrange(POOL)
+            elif torch.rand(()) < 0.5:
+                place = int(torch.randint(POOL, ()))
                 found.append(pool[place].clone())
                 pool[place] = image
             else:

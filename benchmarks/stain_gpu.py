@@ -1,6 +1,6 @@
-"""Full-size CycleGAN on a GPU: training steps per second beside a plain fp32 loop, tiles per second.
+"""Full-size CycleGAN on a GPU: training steps a second beside a plain fp32 loop, tiles a second.
 
-    python benchmarks/stain_gpu.py mitos_pairs [--device cuda] [--seconds 10] [--train 1500 --out D]
+    python benchmarks/stain_gpu.py mitos_pairs [--seconds 10] [--train 1500 --out DIR]
 
 Same networks, same crops, loading included, all in one process and one run. The teacher's tiles per
 second are those of 256 px, of the network alone and with what keeps glass; CPU and GPU are compared

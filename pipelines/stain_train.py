@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pathology import __version__
 from pathology.core.artifact import fingerprint
@@ -96,8 +96,9 @@ def train_on(
     fabric.launch()
     home = home_of(domains.target.slide_NS.numpy(), domains.source.slide_NS.numpy())
 
-    def setup(network: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-        return fabric.setup(torch.compile(network) if options.is_compiled else network, optimizer)
+    def setup(network: Any, optimizer: torch.optim.Optimizer) -> Any:
+        made: Any = torch.compile(network) if options.is_compiled else network
+        return fabric.setup(made, optimizer)
 
     update = CycleStep(config, backward=fabric.backward, setup=setup, home=home)
     update.averaged.to(fabric.device)
