@@ -1,9 +1,10 @@
 """Which method learns to grade tiles from slide labels? All on the same slides, over seeds.
 
 The cohort maker paints slides of real fields whose worst grade is their label and whose map of
-grades is known. Tiles are cut, encoded once by a frozen encoder (or, with --pixels, the encoder is
-trained, too), and every method is trained on the labels alone, the oracle on the maps. Which
-weights are kept and how tiles grade a slide is decided on val; figures are of test.
+grades is known. Tiles are cut, encoded once by a frozen encoder (with --pixels, the encoder is
+trained, too, from a head that learned on the features of the frozen one), and every method is
+trained on the labels alone, the oracle on the maps. Which weights are kept and how tiles grade a
+slide is decided on val; figures are of test. What is done is kept, and not done again.
 """
 
 import argparse
@@ -12,6 +13,9 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -76,30 +80,55 @@ def make_tiles(options: argparse.Namespace) -> tuple[Path, Path]:
         "tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set",
         f"tile.size_px={options.tile_px}",
     )  # fmt: skip
-    if options.pixels:
-        return run, manifest
     features = options.out / "features"
     settings = [word for setting in options.features for word in ("--set", setting)]
-    pathology("features", run, "--out", features, "--encoder", options.encoder, *settings)
+    device = ("--device", options.device)
+    pathology("features", run, "--out", features, "--encoder", options.encoder, *settings, *device)
     return features, manifest
 
 
-def figures(options: argparse.Namespace, data: Path, manifest: Path, name: str) -> dict[str, float]:
+@dataclass(frozen=True)
+class Job:
+    """One method with one seed."""
+
+    options: argparse.Namespace
+    features: Path
+    manifest: Path
+    method: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.options.out / self.options.label / f"{self.method}_{self.seed}"
+
+
+def run_job(job: Job) -> dict[str, Any]:
     """Train one method with one seed, or find it trained, and judge it on test."""
-    method, seed = name.rsplit("_", 1)
-    folder = options.out / options.label / name
+    import torch
+
+    options, folder = job.options, job.folder
+    if options.device == "cpu":
+        torch.set_num_threads(max(1, 2 // options.jobs))
     kept = folder / "eval" / "metrics.json"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        config = load_config(
-            WeakConfig, None, [*options.set, f"method={method}", f"seed={seed}"]
-        )  # as the commands do, without starting Python three times
-        train_weak(data, manifest, folder / "model.pt", config, WeakOptions(device="cpu"))
-        predict(folder / "model.pt", data, folder / "predictions.csv")
-        evaluate(folder / "predictions.csv", manifest, folder / "eval")
+        model, data = folder / "model.pt", job.features
+        said = [f"method={job.method}", f"seed={job.seed}"]
+        config = load_config(WeakConfig, None, [*options.set, *said])
+        ways = WeakOptions(device=options.device)
+        if options.pixels:  # the commands one after the other, without starting Python each time
+            head, data = folder / "head.pt", options.out / "run"
+            plain = load_config(WeakConfig, None, said)
+            train_weak(job.features, job.manifest, head, plain, WeakOptions(device="cpu"))
+            ways = WeakOptions(device=options.device, precision=options.precision, start=head)
+        train_weak(data, job.manifest, model, config, ways)
+        judged = {r.slide_id for r in read_manifest(job.manifest).slides if r.split != "train"}
+        predict(model, data, folder / "predictions.csv", device=options.device, only=judged)
+        evaluate(folder / "predictions.csv", job.manifest, folder / "eval")
     found = json.loads(kept.read_text())
     values = {f"{level} {metric}": _value(found, level, metric) for level, metric in COLUMNS}
-    return values | {"slide accuracy": _slide_accuracy(folder / "predictions.csv", manifest)}
+    values["slide accuracy"] = _slide_accuracy(folder / "predictions.csv", job.manifest)
+    return {"method": job.method, "seed": job.seed, **values}
 
 
 def _value(found: dict[str, Any], level: str, metric: str) -> float:
@@ -144,6 +173,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--features", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--tile-px", type=int, default=256)
     parser.add_argument("--pixels", action="store_true", help="train the encoder, too")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--label", default="models", help="folder of these settings' models")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args(words)
@@ -151,15 +183,24 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def main(words: list[str]) -> None:
     options = parse(words)
-    keep_to_cores(2)
-    data, manifest = make_tiles(options)
-    found: dict[str, list[dict[str, float]]] = {}
-    for seed in range(options.seeds):
-        for method in options.methods:
-            figure = figures(options, data, manifest, f"{method}_{seed}")
-            print(json.dumps({"method": method, "seed": seed, **figure}), flush=True)
-            found.setdefault(method, []).append(figure)
-    print(table(found))
+    if options.device == "cpu":
+        keep_to_cores(2)
+    features, manifest = make_tiles(options)
+    found: dict[str, list[dict[str, float]]] = {method: [] for method in options.methods}
+    jobs = [
+        Job(options, features, manifest, method, seed)
+        for seed in range(options.seeds)
+        for method in options.methods
+    ]
+    lines = options.out / f"{options.label}.jsonl"
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(run_job, job) for job in jobs]):
+            row = done.result()
+            print(json.dumps(row), flush=True)
+            with lines.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            found[row["method"]].append({k: v for k, v in row.items() if k != "method"})
+    print(table({method: runs for method, runs in found.items() if runs}))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathology.models.encode import to_images
 from pipelines.weak_inputs import LabelledSlides, TiledSlide
 
 PIXEL_BLOCK = 32  # tiles that are decoded and scored at once
+DEVICE_BLOCK = 256  # the same on other devices than a CPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,7 @@ def pixel_blocks(
     size_px: int | None,
 ) -> Iterator[Tensor]:
     """Pixels (n, 3, H, W) from 0 to 1 of tiles, block by block, decoded ahead in threads."""
-    parts = [rows[start : start + PIXEL_BLOCK] for start in range(0, len(rows), PIXEL_BLOCK)]
+    block = PIXEL_BLOCK if device == "cpu" else DEVICE_BLOCK
+    parts = [rows[start : start + block] for start in range(0, len(rows), block)]
     for pixels in ahead(pool, source.read, parts, depth=4):
         yield to_images(pixels, device, size_px)

@@ -42,7 +42,8 @@ from pipelines.weak_inputs import LabelledSlides
 from pipelines.weak_scores import own_scores, score_slides
 from pipelines.weak_start import start_from
 
-DEPTH = 3  # batches that are made ahead
+DEPTH = 3  # batches that are made ahead, at least
+MOST_AHEAD = 8  # at most, where there are cores to make them
 DRAW_EVERY_S = 20.0
 
 
@@ -100,7 +101,9 @@ class Training:
         if not is_first:
             self.tiles = number_tiles(found, self.slides, cache, is_first=False)
         self.truth_N = self._truth(root)
-        self.pool = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))))
+        cores = len(os.sched_getaffinity(0))
+        self.pool = ThreadPoolExecutor(max(1, cores))
+        self.depth = min(max(DEPTH, cores), MOST_AHEAD) if self.tiles.is_pixels else 1
         self.reader = BlockReader(self.tiles, self.pool, self.device, config.tile_px)
         self.wait_seconds, self.drawn = 0.0, time.monotonic()
 
@@ -128,7 +131,7 @@ class Training:
         if self.options.tensorboard and self.fabric.is_global_zero:
             on_step = also_to(self.folder / "tensorboard", on_step)
         loop = Loop(step.total_steps, every=config.steps_per_epoch, keep=config.steps_per_epoch)
-        draw = Ahead(self.pool, self._draw, loop.steps, DEPTH if self.tiles.is_pixels else 1)
+        draw = Ahead(self.pool, self._draw, loop.steps, self.depth)
 
         def validate(done: int) -> bool:
             return self._validate(step, done // config.steps_per_epoch)
