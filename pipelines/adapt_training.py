@@ -25,6 +25,7 @@ from pathology.adapt.step import REBALANCE_EVERY, AdaptStep
 from pathology.core.artifact import fingerprint
 from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
+from pathology.data.scope import seen_by_camera
 from pathology.models.card import SCHEMA
 from pathology.models.encode import encode, prepare, to_images
 from pathology.models.encoder import Encoder
@@ -139,7 +140,7 @@ def _balance(domains: Domains, config: AdaptConfig) -> FeatureBalance | PixelBal
     some, others = source.some(LOOKED_AT), target.some(LOOKED_AT)
 
     def look(model: DomainClassifier) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        looker = Looker(model, config)
+        looker = Looker(model, config, is_fast=len(some) + len(others) > LOOKED_AT)
         return looker(source, SOURCE, some), looker(target, TARGET, others)
 
     return PixelBalance(look, source.label_N[some], num_classes, config, source.label_N)
@@ -177,6 +178,8 @@ def _draw(
     if config.is_pixels:
         vary = np.random.default_rng([config.seed, step, 1])
         source_B = _images(source, one, vary, config, device)
+        if config.augment_scope:
+            source_B = seen_by_camera(source_B, vary)
         target_T = _images(target, other, vary, config, device)
     else:
         source_B, target_T = (

@@ -73,7 +73,7 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
 ) -> None:
     out = tmp_path / "all.pt"
     words = [sys.executable, "-m", "pipelines"]
-    settings = {**SETTINGS, "steps": 60, "batch_size": 8, "terms": "{masked: 1.0}"}
+    settings = {**SETTINGS, "steps": 40, "terms": "{masked: 1.0}", "clip": 5.0}
     command = [
         *words, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
         "--weights", weights, "--device", "cpu", "--target-mpp", 0.5, "--precision", "32",
@@ -163,14 +163,16 @@ def test_the_targets_statistics_are_what_predict_uses(
 def test_stopped_and_gone_on_with_to_the_same_model(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
-    long = {"steps": 110, "batch_norm": "separate", "method": "dman", "batch_size": 2}
+    terms = {"adversary": 0.1, "entropy": 0.1, "masked": 1.0}
+    long = {"steps": 104, "batch_norm": "separate", "method": "source", "terms": terms,
+            "batch_size": 2, "augment_scope": True, "normalization": "separate"}  # fmt: skip
     settings, options = config(**long), AdaptOptions(device="cpu", weights=weights)
     given = read(domains, settings, options, tmp_path)
     train_adapt(given, tmp_path / "whole.pt", settings, options)
     given = read(domains, settings, options, tmp_path)
 
     def stop(step: int, values: dict[str, float]) -> None:
-        if step == 105:  # after the checkpoint of step 100
+        if step == 102:  # after the checkpoint of step 100
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
