@@ -1,9 +1,9 @@
-"""The two domains of an adaptation: tiles of slides or pictures as features, with labels or not."""
+"""The two domains of an adaptation: tiles of slides or pictures, with labels or not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.manifest import SlideRecord, read_manifest
-from pathology.models.encode import encode
-from pathology.models.encoder import Encoder
-from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.stain.contract import StainMismatch
+from pipelines.adapt_tiles import TileSink, Values
 from pipelines.grade_order import order_of
 from pipelines.input_kinds import TileInput
 from pipelines.tile_samples import Sampling, iter_samples
@@ -25,39 +23,51 @@ SHOWN = 5  # names in a line
 
 
 @dataclass(frozen=True, eq=False)
-class DomainFeatures:
-    """Tiles of one domain.
+class DomainTiles:
+    """Tiles of one domain, N of them.
 
-    features_NF  of the encoder
-    slide_N      number of each tile's slide, in slide_ids
-    label_S      class of each slide, -1 where none is known
-    mpp          microns per pixel of the tiles; None: not known
-    stain        fingerprint of the stain model that they were normalized by, or "raw"
+    values     features (M, F) of the encoder, or pixels (M, H, W, 3) in a file that is mapped
+    row_N      where in them each tile is
+    slide_N    number of each tile's slide, in slide_ids
+    label_S    class of each slide, -1 where none is known
+    mpp        microns per pixel of the tiles; None: not known
+    stain      fingerprint of the stain model that they were normalized by, or "raw"
     """
 
-    features_NF: NDArray[np.float32]
+    values: Values
+    row_N: NDArray[np.int64]
     slide_N: NDArray[np.int64]
     slide_ids: tuple[str, ...]
     label_S: NDArray[np.int64]
     mpp: float | None
     stain: str
 
+    def __len__(self) -> int:
+        return len(self.row_N)
+
     @property
     def label_N(self) -> NDArray[np.int64]:
         """Class of each tile: its slide's."""
         return self.label_S[self.slide_N]
 
-    def chosen(self, slides: Sequence[int]) -> DomainFeatures:
+    def read(self, numbers: NDArray[np.int64] | slice) -> Values:
+        """Features or pixels of some of the tiles."""
+        return self.values[self.row_N[numbers]]
+
+    def some(self, num: int) -> NDArray[np.int64]:
+        """Numbers of so many tiles, or of all if there are fewer, evenly spaced."""
+        return np.unique(np.linspace(0, len(self) - 1, min(len(self), num)).astype(np.int64))
+
+    def chosen(self, slides: Sequence[int]) -> DomainTiles:
         """The same of some slides alone."""
         rows = np.isin(self.slide_N, slides)
         number = {slide: i for i, slide in enumerate(slides)}
-        return DomainFeatures(
-            self.features_NF[rows],
-            np.array([number[s] for s in self.slide_N[rows].tolist()], np.int64),
-            tuple(self.slide_ids[s] for s in slides),
-            self.label_S[list(slides)],
-            self.mpp,
-            self.stain,
+        return replace(
+            self,
+            row_N=self.row_N[rows],
+            slide_N=np.array([number[s] for s in self.slide_N[rows].tolist()], np.int64),
+            slide_ids=tuple(self.slide_ids[s] for s in slides),
+            label_S=self.label_S[list(slides)],
         )
 
 
@@ -110,18 +120,18 @@ def read_domain(
     given: TileInput,
     class_of: Mapping[str, int],
     config: AdaptConfig,
-    encoder: Encoder | OnnxEncoder,
+    sink: TileSink,
     *,
-    device: str = "cpu",
     mpp: float | None = None,
     assume_mpp: float | None = None,
     is_labelled: bool,
     say: Say,
     on_slide: Callable[[], None] = lambda: None,
-) -> DomainFeatures:
-    """Tiles of every slide or picture of an input, through the encoder.
+) -> DomainTiles:
+    """Tiles of every slide or picture of an input.
 
     class_of     number of the class of each slide that has one
+    sink         where they go
     mpp          microns per pixel that tiles are cut at; None: as they come
     assume_mpp   for pictures and slides that state none
     is_labelled  whether slides without a class are left out
@@ -129,7 +139,7 @@ def read_domain(
     ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
     sampling = Sampling(config.size_px, config.tiles_per_slide, mpp, assume_mpp)
-    features: list[NDArray[np.float32]] = []
+    counts: list[int] = []
     ids: list[str] = []
     spacings: list[float] = []
     stains: set[str] = set()
@@ -142,24 +152,25 @@ def read_domain(
         elif is_labelled and sample.slide_id not in class_of:
             unlabelled.append(sample.slide_id)
         else:
-            tiles = sample.tiles_NHW3
-            features.append(encode(encoder, tiles, device=device, size_px=config.tile_px))
+            sink.add(sample.tiles_NHW3)
+            counts.append(len(sample.tiles_NHW3))
             ids.append(sample.slide_id)
             spacings += [sample.mpp] if sample.mpp else []
             stains.add(sample.stain)
     if unlabelled:
         shown = ", ".join(unlabelled[:SHOWN]) + (", ..." if len(unlabelled) > SHOWN else "")
         say(f"{given.path}: {len(unlabelled)} slides have no label and are left out ({shown})")
-    if not features:
+    if not counts:
         why = f" ({last_problem})" if last_problem else ""
         raise ArtifactError(f"{given.path}: no tiles to learn from{why}")
     if len(stains) > 1:
         raise StainMismatch(
             f"{given.path}: tiles in several stains ({', '.join(sorted(stains))}). Give one run"
         )
-    return DomainFeatures(
-        np.concatenate(features),
-        np.repeat(np.arange(len(ids)), [len(block) for block in features]),
+    return DomainTiles(
+        sink.values(),
+        np.arange(sum(counts)),
+        np.repeat(np.arange(len(ids)), counts),
         tuple(ids),
         np.array([class_of.get(slide_id, -1) for slide_id in ids], np.int64),
         float(np.median(spacings)) if spacings else None,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pathology.adapt.balance import probabilities
 from pathology.adapt.choose import (
@@ -14,7 +15,7 @@ from pathology.adapt.choose import (
     soft_neighborhood_density,
 )
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
-from pipelines.adapt_inputs import DomainFeatures
+from pipelines.adapt_inputs import DomainTiles
 
 PLAIN = "source_only_"
 LEAST = 1e-12
@@ -22,40 +23,50 @@ LEAST_SHARE = 0.02  # of the target's tiles, below which a class is nearly gone
 MARGIN = 0.05  # of the estimated loss, above which adaptation is held to have done harm
 DROP = 0.05  # the same of accuracy on the source
 MOST_TILES = 4000  # of each domain that the scores look at
+Look = Callable[..., NDArray[np.float32]]  # features of tiles of a domain, of all or of some
 
 
 def scores_without_labels(
-    model: DomainClassifier, train: DomainFeatures, val: DomainFeatures, target: DomainFeatures
+    model: DomainClassifier,
+    train: DomainTiles,
+    val: DomainTiles,
+    target: DomainTiles,
+    look: Look,
+    asked_N: NDArray[np.bool_],
 ) -> dict[str, float]:
     """Scores by name; those of the target that need labels only where it has them.
+
+    look     features of tiles; see Looker
+    asked_N  the target's tiles whose labels are compared with
 
     source_accuracy  balanced accuracy on the source's slides that were set aside
     target_entropy   mean, in nats; target_density: SND; target_loss: DEV, an estimate
     share_K          of the target's tiles that are given to class K
     target_accuracy  balanced accuracy by tiles, where the target came with labels
     """
-    answers_NC = probabilities(model, target.features_NF, TARGET)
+    target_NF = look(target, TARGET)
+    answers_NC = probabilities(model, target_NF, TARGET)
     num_classes = answers_NC.shape[1]
-    some = _some(len(answers_NC))
+    some = target.some(MOST_TILES)
     found = {
         "target_entropy": mean_entropy(answers_NC),
         "target_density": soft_neighborhood_density(answers_NC[some]),
     }
     shares = np.bincount(answers_NC.argmax(axis=1), minlength=num_classes) / len(answers_NC)
     found |= {f"share_{k}": float(share) for k, share in enumerate(shares)}
-    if len(val.features_NF):
-        val_NC = probabilities(model, val.features_NF, SOURCE)
+    if len(val):
+        val_NF = look(val, SOURCE)
+        val_NC = probabilities(model, val_NF, SOURCE)
         found["source_accuracy"] = balanced_accuracy(val.label_N, val_NC)
         loss_M = -np.log(np.maximum(val_NC[np.arange(len(val_NC)), val.label_N], LEAST))
         ratio_M = density_ratio(
-            train.features_NF[_some(len(train.features_NF))].astype(np.float64),
-            target.features_NF[some].astype(np.float64),
-            val.features_NF.astype(np.float64),
+            look(train, SOURCE, train.some(MOST_TILES)).astype(np.float64),
+            target_NF[some].astype(np.float64),
+            val_NF.astype(np.float64),
         )
         found["target_loss"] = deep_embedded_validation(loss_M, ratio_M)
-    known = target.label_N >= 0
-    if known.any():
-        found["target_accuracy"] = balanced_accuracy(target.label_N[known], answers_NC[known])
+    if asked_N.any():
+        found["target_accuracy"] = balanced_accuracy(target.label_N[asked_N], answers_NC[asked_N])
     return {name: round(float(value), 6) for name, value in found.items()}
 
 
@@ -106,8 +117,3 @@ def warnings_of(metrics: Mapping[str, float], classes: Sequence[str]) -> list[st
             f"{metrics['source_only_source_accuracy']:.3f} to {metrics['source_accuracy']:.3f}"
         )
     return found
-
-
-def _some(num: int) -> np.ndarray:
-    """At most MOST_TILES places, evenly spaced."""
-    return np.unique(np.linspace(0, num - 1, min(num, MOST_TILES)).astype(np.int64))

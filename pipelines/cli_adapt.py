@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ def train_adapt(
         str | None,
         typer.Option(
             help="dman (default), source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
-            "self-training, target; with + several."
+            "self-training, mic, target; with + several."
         ),
     ] = None,
     labels: Annotated[
@@ -49,23 +49,32 @@ def train_adapt(
     set_: Overrides = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and splits.")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of the encoder's weights.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Start from its weights, e.g. a head of features."),
+    ] = None,
     device: Device = "auto",
+    precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
 ) -> None:
     """Learn from labelled tiles, and read the unlabelled ones of a microscope or another scanner.
 
     No label of the target is looked at: slides (or labelled pictures) teach the classes, the
     target's own pictures teach how they look there. Methods add up (dman+mcc). Tiles pass through a
-    frozen encoder once, and training takes minutes on a CPU. Examples:
+    frozen encoder once, and training takes minutes on a CPU; with encoder_rate above 0 the encoder
+    learns, too. Running the same command again goes on where it was stopped. Examples:
 
         pathology train adapt --source slides.csv --target camera --out scope.pt
 
         pathology train adapt --source RUN --labels slides.csv --target camera --target-mpp 0.5
         --out scope.pt
+
+        pathology train adapt --source slides.csv --target camera --out all.pt --start scope.pt
+        --set encoder_rate=0.1
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
     from pipelines.adapt_scores import score_lines
-    from pipelines.adapt_train import AdaptOptions, has_twin, read_domains
+    from pipelines.adapt_train import AdaptOptions, has_twin, read_domains, run_folder
     from pipelines.adapt_train import train_adapt as run_training
     from pipelines.input_kinds import look_at
     from pipelines.progress import counting
@@ -74,15 +83,16 @@ def train_adapt(
     words += [] if seed is None else [f"seed={seed}"]
     settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
     options = AdaptOptions(
-        device=device, labels=labels, target_labels=target_labels, mpp=mpp, target_mpp=target_mpp,
-        weights=weights,
+        device=device, precision=precision, labels=labels, target_labels=target_labels, mpp=mpp,
+        target_mpp=target_mpp, weights=weights, start=start,
     )  # fmt: skip
     one, other = look_at(source), look_at(target)
-    with counting("features", one.num_members + other.num_members, "slides") as show_slide:
+    title = "tiles" if settings.is_pixels else "features"
+    with counting(title, one.num_members + other.num_members, "slides") as show_slide:
         done = count(1)
         domains = read_domains(
-            one, other, settings, options, on_slide=lambda: show_slide(next(done), ""),
-            say=typer.echo,
+            one, other, settings, options, run_folder(out),
+            on_slide=lambda: show_slide(next(done), ""), say=typer.echo,
         )  # fmt: skip
     total = settings.steps * (2 if has_twin(settings) else 1)  # a twin of the source alone
     with counting("train", total, "steps") as show:
@@ -90,7 +100,7 @@ def train_adapt(
         def on_step(step: int, values: dict[str, float]) -> None:
             show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
-        card = run_training(domains, out, settings, on_step=on_step, say=typer.echo)
+        card = run_training(domains, out, settings, options, on_step=on_step, say=typer.echo)
     print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
     for line in score_lines(card.metrics):
         print(f"  {line}")

@@ -5,6 +5,7 @@ N tiles, C classes, F features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +24,27 @@ SMOOTHING = 0.5  # share of the last estimate that is kept
 
 @dataclass(frozen=True, eq=False)
 class FeatureBalance:
-    """The features of both domains, and what follows from a classifier's answers on them."""
+    """The features of both domains, and what follows from a classifier's answers on them.
+
+    label_N  classes of the source's examples
+    every_M  classes of all that is trained on, where these are but some of it
+    """
 
     source_NF: NDArray[np.float32]
     label_N: NDArray[np.int64]
     target_NF: NDArray[np.float32]
     num_classes: int
     config: AdaptConfig
+    every_M: NDArray[np.int64] | None = None
 
     def __call__(self, model: DomainClassifier, ratio_C: Tensor, step: int) -> Balance:
         """The ratio of the classes' shares, moved half way to what the answers say."""
-        source_C = prior_of(self.label_N, self.num_classes)
+        every_M = self.label_N if self.every_M is None else self.every_M
+        source_C = prior_of(every_M, self.num_classes)
         last_C = source_C * ratio_C.double().numpy()
         prior_C = last_C
         if self.config.is_prior_estimated and step:  # before, nothing has been learned
-            weight_C = class_balance(
-                self.label_N, self.num_classes, self.config.term_weights().balance
-            )
+            weight_C = class_balance(every_M, self.num_classes, self.config.term_weights().balance)
             answers_NC = probabilities(model, self.target_NF, TARGET)
             found_C = target_prior(answers_NC, source_C * weight_C)
             prior_C = SMOOTHING * last_C + (1 - SMOOTHING) * found_C
@@ -58,14 +63,37 @@ class FeatureBalance:
         return source, weighted_statistics(self.target_NF)
 
 
+@dataclass(frozen=True, eq=False)
+class PixelBalance:
+    """The same where the encoder learns: features are made anew, of some tiles, when it is asked.
+
+    look     features of some tiles of the source, and of the target, by a classifier's encoder
+    label_N  classes of the source's tiles that it looks at
+    every_M  of all that is trained on
+    """
+
+    look: Callable[[DomainClassifier], tuple[NDArray[np.float32], NDArray[np.float32]]]
+    label_N: NDArray[np.int64]
+    num_classes: int
+    config: AdaptConfig
+    every_M: NDArray[np.int64]
+
+    def __call__(self, model: DomainClassifier, ratio_C: Tensor, step: int) -> Balance:
+        """See FeatureBalance."""
+        source_NF, target_NF = self.look(model)
+        found = FeatureBalance(
+            source_NF, self.label_N, target_NF, self.num_classes, self.config, self.every_M
+        )
+        return found(model, ratio_C, step)
+
+
 @torch.inference_mode()
 def probabilities(
     model: DomainClassifier, features_NF: NDArray[np.float32], domain: int
 ) -> NDArray[np.float64]:
-    """A classifier's answers (N, C) on features of a domain."""
-    found = [
-        model(torch.from_numpy(features_NF[start : start + BLOCK]), domain)
-        .logits_BC.double().softmax(dim=1).numpy()
-        for start in range(0, len(features_NF), BLOCK)
-    ]  # fmt: skip
+    """A classifier's answers (N, C) on features of a domain, whether it has an encoder or not."""
+    found, device = [], model.mean_2F.device
+    for start in range(0, len(features_NF), BLOCK):
+        block = torch.from_numpy(features_NF[start : start + BLOCK]).to(device)
+        found.append(model.classify(block, domain).logits_BC.cpu().double().softmax(dim=1).numpy())
     return np.concatenate(found)

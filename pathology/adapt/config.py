@@ -8,10 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from pathology.adapt.methods import METHODS
 from pathology.core.config import StageConfig
+from pathology.data.augment import AugmentConfig
 from pathology.models.encoder import OFFLINE
 
 Adversary = Literal["least-squares", "binary"]
 Normalization = Literal["none", "source", "separate"]
+BatchNorm = Literal["frozen", "shared", "separate"]
 
 
 class TermWeights(StageConfig):
@@ -23,6 +25,8 @@ class TermWeights(StageConfig):
     confusion    of minimum class confusion on the target
     coral, mmd   of the distance of covariances, of kernel means
     consistency  with what a moving average of the network is sure of
+    masked       of answers on target tiles that are hidden in part with those on whole ones; needs
+                 pixels
     focal        exponent by which hard source tiles count more
     balance      0: all source tiles count alike, 1: all classes
     sharpness    radius of sharpness-aware minimization of the source's term
@@ -36,6 +40,7 @@ class TermWeights(StageConfig):
     coral: float = Field(default=0.0, ge=0)
     mmd: float = Field(default=0.0, ge=0)
     consistency: float = Field(default=0.0, ge=0)
+    masked: float = Field(default=0.0, ge=0)
     focal: float = Field(default=0.0, ge=0, le=5)
     balance: float = Field(default=0.0, ge=0, le=1)
     sharpness: float = Field(default=0.0, ge=0)
@@ -53,15 +58,27 @@ class AdaptConfig(StageConfig):
     is_prior_estimated  whether the source counts as if its classes occurred as often as they are
                    thought to in the target
     confidence     least probability of a teacher's answer that is learned from
+    target_share   share of the target's cases, of each class one at least, whose labels the oracle
+                   learns from
     size_px        edge of the tiles, in their own pixels
     tiles_per_slide  tiles of each slide or picture that are used, evenly spaced
     encoder        network before the head
     tile_px        edge that tiles are scaled to before the encoder; None: as they are
+    encoder_rate   learning rate of the encoder over that of the rest; 0: frozen, and every tile
+                   passes through it once
+    encoder_blocks last blocks of the encoder that learn; None: all of it
+    batch_norm     statistics of the normalization layers in blocks that learn: frozen (as they
+                   came), shared (of source and target as one batch), separate (each domain's own)
+    augment        what the tiles of both domains are varied by, where pixels are trained on
+    augment_scope  whether the source's also are seen as through a camera on a microscope
+    mask_grid, mask_share  of masked: squares along a tile's edge, and share of them that is hidden
     width, dropout of the layer between features and head
     judge_width    of the judge's two hidden layers
+    judge_rate     the judge's learning rate over that of the rest
     steps, batch_size  updates, and tiles of each domain in one
     ramp           share of the steps in which adversary and entropy come in
     ema_decay      of the moving average of the weights that is kept
+    clip           greatest norm of the classifier's gradient, and of the judge's; 0: any
     """
 
     classes: tuple[str, ...] = ()
@@ -71,17 +88,27 @@ class AdaptConfig(StageConfig):
     normalization: Normalization | None = None
     is_prior_estimated: bool = True
     confidence: float = Field(default=0.9, gt=0, lt=1)
+    target_share: float = Field(default=1.0, gt=0, le=1)
     size_px: int = Field(default=224, ge=32)
     tiles_per_slide: int = Field(default=64, ge=1)
     encoder: str = OFFLINE
     tile_px: int | None = Field(default=None, ge=32)
+    encoder_rate: float = Field(default=0.0, ge=0)
+    encoder_blocks: int | None = Field(default=1, ge=0)
+    batch_norm: BatchNorm = "frozen"
+    augment: AugmentConfig = AugmentConfig()
+    augment_scope: bool = False
+    mask_grid: int = Field(default=4, ge=1)
+    mask_share: float = Field(default=0.7, ge=0, lt=1)
     width: int = Field(default=256, ge=0)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     judge_width: int = Field(default=256, ge=1)
+    judge_rate: float = Field(default=1.0, gt=0)
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=64, ge=2)
     ramp: float = Field(default=0.3, ge=0, le=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    clip: float = Field(default=0.0, ge=0)
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = 0
@@ -96,7 +123,11 @@ class AdaptConfig(StageConfig):
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
-        self.term_weights()  # a term nobody knows is refused here
+        terms = self.term_weights()  # a term nobody knows is refused here
+        if terms.masked and not self.is_pixels:
+            raise ValueError("mic needs pixels: set encoder_rate, e.g. to 0.1")
+        if self.augment_scope and not self.is_pixels:
+            raise ValueError("augment_scope needs pixels: set encoder_rate, e.g. to 0.1")
         return self
 
     def term_weights(self) -> TermWeights:
@@ -112,6 +143,19 @@ class AdaptConfig(StageConfig):
             return self.normalization
         ways = [METHODS[name].normalization for name in self.method.split("+")]
         return "separate" if "separate" in ways else "source"
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether training sees pixels, the encoder with the rest, and not features."""
+        return self.encoder_rate > 0
+
+    @property
+    def is_target_seen(self) -> bool:
+        """Whether unlabelled tiles of the target are part of a step."""
+        terms = self.term_weights()
+        names = ("adversary", "entropy", "confusion", "coral", "mmd", "consistency", "masked")
+        has_statistics = self.is_pixels and self.batch_norm == "separate"
+        return has_statistics or any(getattr(terms, name) for name in names)
 
     @property
     def is_supervised(self) -> bool:

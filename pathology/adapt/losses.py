@@ -131,6 +131,18 @@ def consistency(logits_BC: Tensor, teacher_BC: Tensor, confidence: float) -> Ten
     return torch.where(sure_B >= confidence, apart_B, 0.0)
 
 
+def masked_consistency(logits_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+    """Cross-entropy of answers on masked tiles with a teacher's on whole ones: (B,).
+
+    teacher_BC  logits of the teacher, through which no gradient passes; each example counts by the
+                probability of its answer
+
+    MIC (Hoyer et al., CVPR 2023, equations 6 to 8), for classes of images.
+    """
+    sure_B, label_B = teacher_BC.detach().softmax(dim=1).max(dim=1)
+    return sure_B * functional.cross_entropy(logits_BC, label_B, reduction="none")
+
+
 def peer_disagreement(one_BC: Tensor, other_BC: Tensor) -> Tensor:
     """Twice the Jensen-Shannon divergence of two networks' answers: (B,) from 0 to 2 log 2.
 

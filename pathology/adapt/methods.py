@@ -37,6 +37,10 @@ METHODS: dict[str, Method] = {
     "self-training": Method(
         "learns what its own moving average is sure of (French et al., 2018)", {"consistency": 1.0}
     ),
+    "mic": Method(
+        "sees in a part what its moving average sees in the whole (Hoyer et al., 2023)",
+        {"masked": 1.0},
+    ),
     "dman": Method(
         "adversary, entropy and reweighting (Zhang et al., MICCAI 2019)",
         {"adversary": 0.1, "entropy": 0.1, "focal": 1.0, "balance": 1.0},

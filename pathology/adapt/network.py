@@ -1,10 +1,12 @@
 """The networks of adaptation: a classifier of two domains, and the judge that tells them apart.
 
-B examples, C classes, F features, W width.
+B examples, C classes, F features, W width. Examples are features (B, F), or where there is an
+encoder pixels (B, 3, H, W) from 0 to 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pathology.adapt.domain_norm import statistics_of
+from pathology.models.encoder import Encoder
 from pathology.models.tile_head import TileHead
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and variance (F,)
@@ -29,23 +33,56 @@ class Embedded(NamedTuple):
 class DomainClassifier(nn.Module):
     """Features of either domain to classes, normalized by the statistics of their domain first.
 
+    encoder            of pixels; None: it is given features
     mean_2F, scale_2F  of the source and of the target; see set_statistics
     """
 
     mean_2F: Tensor
     scale_2F: Tensor
 
-    def __init__(self, num_features: int, num_classes: int, width: int, dropout: float) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        width: int,
+        dropout: float,
+        encoder: Encoder | None = None,
+    ) -> None:
         super().__init__()
         self.head = TileHead(num_features, num_classes, width, dropout)
+        self.encoder = encoder
         self.register_buffer("mean_2F", torch.zeros(2, num_features))
         self.register_buffer("scale_2F", torch.ones(2, num_features))
 
-    def forward(self, features_BF: Tensor, domain: int) -> Embedded:
+    def forward(self, examples: Tensor, domain: int) -> Embedded:
         """Hidden features and logits of examples of one domain."""
-        normalized_BF = (features_BF - self.mean_2F[domain]) / self.scale_2F[domain]
-        hidden_BW = self.head.embed(normalized_BF)
-        return Embedded(hidden_BW, self.head.head(hidden_BW))
+        return self.classify(self.features(examples, domain), domain)
+
+    def features(self, examples: Tensor, domain: int) -> Tensor:
+        """Features (B, F) of examples of one domain."""
+        if self.encoder is None:
+            return examples
+        with statistics_of(self.encoder, is_source=domain == SOURCE):
+            found: Tensor = self.encoder(examples.contiguous(memory_format=torch.channels_last))
+        return found.float()
+
+    def pair(self, source: Tensor, target: Tensor, *, is_one_batch: bool) -> list[Embedded]:
+        """The same of both domains.
+
+        is_one_batch  whether they pass through the encoder together, sharing statistics
+        """
+        if self.encoder is None or not is_one_batch:
+            return [self(source, SOURCE), self(target, TARGET)]
+        both_BF = self.features(torch.cat([source, target]), TARGET)
+        parts = both_BF[: len(source)], both_BF[len(source) :]
+        return [self.classify(part, domain) for domain, part in enumerate(parts)]
+
+    def classify(self, features_BF: Tensor, domain: int) -> Embedded:
+        """Hidden features and logits of features of one domain."""
+        with torch.autocast(features_BF.device.type, enabled=False):  # little work, all digits
+            normalized_BF = (features_BF - self.mean_2F[domain]) / self.scale_2F[domain]
+            hidden_BW = self.head.embed(normalized_BF)
+            return Embedded(hidden_BW, self.head.head(hidden_BW))
 
     def set_statistics(self, domain: int, found: Statistics) -> None:
         """Normalize a domain by these means and variances."""
@@ -59,10 +96,22 @@ class DomainClassifier(nn.Module):
         made = TileHead(self.head.num_features, self.head.num_classes, self.head.width, 0.0)
         made.load_state_dict(self.head.state_dict())
         layer = made.first
+        mean_F, scale_F = (x[domain].to(layer.weight) for x in (self.mean_2F, self.scale_2F))
         with torch.no_grad():
-            layer.weight.div_(self.scale_2F[domain])
-            layer.bias.sub_(layer.weight @ self.mean_2F[domain])
+            layer.weight.div_(scale_F)
+            layer.bias.sub_(layer.weight @ mean_F)
         return made
+
+    def unfold(self, weights: Mapping[str, Tensor], domain: int) -> None:
+        """Take the weights of a plain head; on examples of this domain it answers as that does.
+
+        Statistics come first. Raises RuntimeError where the head is of another kind.
+        """
+        self.head.load_state_dict(dict(weights))
+        layer = self.head.first
+        with torch.no_grad():
+            layer.bias.add_(layer.weight @ self.mean_2F[domain])
+            layer.weight.mul_(self.scale_2F[domain])
 
 
 class Judge(nn.Module):

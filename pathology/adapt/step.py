@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pathology.adapt import losses
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
+from pathology.adapt.masking import draw_shown, masked
 from pathology.adapt.network import (
     SOURCE,
     TARGET,
@@ -40,12 +43,14 @@ Rebalance = Callable[[DomainClassifier, Tensor, int], Balance]
 
 
 class AdaptStep:
-    """A classifier, its judge and their optimizer.
+    """A classifier, its judge and their optimizer, on the device that the classifier is on.
 
     class_weight_C  factors on the source's loss of each class
     rebalance       asked at the start and every so many steps, with the averaged classifier, the
                     ratio of before and the step; where classes are compared between the domains,
                     the source counts by the ratio
+    autocast        within which networks run, for a precision of their own
+    backward        from a loss to the gradients
     averaged        the classifier with the moving average of its weights: what is kept for use
     """
 
@@ -55,21 +60,24 @@ class AdaptStep:
         model: DomainClassifier,
         class_weight_C: Tensor,
         rebalance: Rebalance = lambda model, ratio_C, step: Balance(ratio_C),
+        *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        backward: Callable[[Tensor], Any] = torch.Tensor.backward,
     ) -> None:
         self.config, self.terms = config, config.term_weights()
         self.class_weight_C, self.rebalance = class_weight_C, rebalance
-        self.ratio_C = torch.ones_like(class_weight_C)
+        self.autocast, self.backward = autocast, backward
+        self.is_target_seen = config.is_target_seen
+        self.ratio_C = torch.ones(len(class_weight_C))  # stays on the CPU
         head = model.head
         judge = Judge(
             head.width or head.num_features, head.num_classes, config.judge_width,
             is_conditional=self.terms.is_conditional,
-        )  # fmt: skip
+        ).to(head.head.weight.device)  # fmt: skip
         self.averaged = deepcopy(model).requires_grad_(False).eval()
         self.model, self.judge = model, judge
         self.networks = nn.ModuleDict({"model": model, "judge": judge})
-        self.optimizer = torch.optim.AdamW(
-            self.networks.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = _optimizer(config, model, judge)
 
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
@@ -77,11 +85,14 @@ class AdaptStep:
             self._balance(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._rate(step)
+            group["lr"] = group["rate"] * self._rate(step)
         self.networks.train()
         values = self._terms(batch, step)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.stack(list(values.values())).sum())
+        self.backward(torch.stack(list(values.values())).sum())
+        if self.config.clip:
+            for network in (self.model, self.judge):
+                nn.utils.clip_grad_norm_(network.parameters(), self.config.clip)
         self.optimizer.step()
         self._average(step)
         return {name: term.item() for name, term in values.items()}
@@ -95,18 +106,26 @@ class AdaptStep:
                     model.set_statistics(domain, statistics)
 
     def _terms(self, batch: DomainBatch, step: int) -> dict[str, Tensor]:
-        source = self.model(batch.source, SOURCE)
-        target = self.model(batch.target, TARGET)
+        is_one_batch = self.config.batch_norm != "separate"
+        with self.autocast():
+            if self.is_target_seen or (batch.label_T >= 0).any():
+                source, target = self.model.pair(
+                    batch.source, batch.target, is_one_batch=is_one_batch
+                )
+            else:
+                source, target = self.model(batch.source, SOURCE), None
         strength = reversal_strength(step, max(1, round(self.config.ramp * self.config.steps)))
         found = {"label": self._label_loss(source.logits_BC, batch)}
         if self.terms.sharpness:
             found["label"] = self._sharp_loss(found["label"], batch)
+        if target is None:
+            return found
         known = batch.label_T >= 0
         if known.any():
             label_B = batch.label_T[known]
             found["target"] = losses.focal_cross_entropy(target.logits_BC[known], label_B).mean()
         found |= self._alignment(source, target, batch, strength)
-        return found | self._of_target(target, batch, strength)
+        return found | self._of_target(target, batch, step, strength)
 
     def _alignment(
         self, source: Embedded, target: Embedded, batch: DomainBatch, strength: float
@@ -122,7 +141,7 @@ class AdaptStep:
         return found
 
     def _of_target(
-        self, target: Embedded, batch: DomainBatch, strength: float
+        self, target: Embedded, batch: DomainBatch, step: int, strength: float
     ) -> dict[str, Tensor]:
         """What the target teaches by itself."""
         found, terms = {}, self.terms
@@ -132,12 +151,28 @@ class AdaptStep:
         if terms.confusion:
             confusion = losses.class_confusion(target.logits_BC)
             found["confusion"] = strength * terms.confusion * confusion
-        if terms.consistency:
-            with torch.no_grad():
+        if terms.consistency or terms.masked:
+            with torch.no_grad(), self.autocast():
                 teacher_BC = self.averaged(batch.target, TARGET).logits_BC
+        if terms.consistency:
             loss_T = losses.consistency(target.logits_BC, teacher_BC, self.config.confidence)
             found["consistency"] = strength * terms.consistency * loss_T.mean()
+        if terms.masked:
+            loss_T = losses.masked_consistency(self._of_masked(batch.target, step), teacher_BC)
+            found["masked"] = strength * terms.masked * loss_T.mean()
         return found
+
+    def _of_masked(self, tiles_T3HW: Tensor, step: int) -> Tensor:
+        """Logits (T, C) of tiles that are hidden in part."""
+        encoder = self.model.encoder
+        if encoder is None:
+            raise ValueError("features cannot be masked")
+        random = np.random.default_rng([self.config.seed, step, 2])
+        grid, share = self.config.mask_grid, self.config.mask_share
+        shown_TGG = draw_shown(random, len(tiles_T3HW), grid, share)
+        with self.autocast():
+            seen: Embedded = self.model(masked(tiles_T3HW, shown_TGG, encoder.mean), TARGET)
+        return seen.logits_BC
 
     def _label_loss(self, logits_SC: Tensor, batch: DomainBatch) -> Tensor:
         """Of the source: focal, by class, and by the weight of each."""
@@ -173,7 +208,8 @@ class AdaptStep:
             name: parameter + self.terms.sharpness * gradient / length
             for (name, parameter), gradient in zip(named.items(), gradients, strict=True)
         }
-        worst = torch.func.functional_call(self.model, moved, (batch.source, SOURCE))
+        with self.autocast():
+            worst = torch.func.functional_call(self.model, moved, (batch.source, SOURCE))
         return self._label_loss(worst.logits_BC, batch)
 
     def _rate(self, step: int) -> float:
@@ -182,13 +218,19 @@ class AdaptStep:
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
+        """Move the average a little; counts are copied, and what does not learn stays."""
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-        for kept, value in zip(
-            self.averaged.state_dict().values(),
-            self.model.state_dict().values(),
-            strict=True,
+        learns = [p.requires_grad for p in self.model.parameters()]
+        for kept, value, is_moved in zip(
+            self.averaged.parameters(), self.model.parameters(), learns, strict=True
         ):
-            kept.lerp_(value.to(kept), 1 - decay)
+            if is_moved:
+                kept.lerp_(value, 1 - decay)
+        for held, new in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            if held.is_floating_point():
+                held.lerp_(new, 1 - decay)
+            else:
+                held.copy_(new)
 
     def state_dict(self) -> dict[str, Any]:
         """All that another step object needs to go on exactly here."""
@@ -205,3 +247,21 @@ class AdaptStep:
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.load_state_dict(state["averaged"])
         self.ratio_C = state["ratio"].clone()
+
+
+def _optimizer(
+    config: AdaptConfig, model: DomainClassifier, judge: nn.Module
+) -> torch.optim.Optimizer:
+    """AdamW, at one rate for the head, one for what of the encoder learns, one for the judge."""
+    encoder = [] if model.encoder is None else list(model.encoder.parameters())
+    parts = (
+        (model.head.parameters(), 1.0),
+        (encoder, config.encoder_rate),
+        (judge.parameters(), config.judge_rate),
+    )
+    groups = [
+        {"params": [p for p in part if p.requires_grad], "rate": config.learning_rate * factor}
+        for part, factor in parts
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)

@@ -79,13 +79,16 @@ def scaled(images_B3HW: Tensor, factor_B: Tensor) -> Tensor:
     )
 
 
-def blurred(images_B3HW: Tensor, sigma_B: Tensor) -> Tensor:
-    """Images blurred by a Gaussian of a deviation each, in pixels; 0 leaves an image alone."""
-    place = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1).to(images_B3HW)
+def blurred(images_B3HW: Tensor, sigma_B: Tensor, radius_px: int = BLUR_RADIUS) -> Tensor:
+    """Images blurred by a Gaussian of a deviation each, in pixels; 0 leaves an image alone.
+
+    radius_px  beyond which the Gaussian is cut off
+    """
+    place = torch.arange(-radius_px, radius_px + 1).to(images_B3HW)
     kernel_BK = torch.exp(-0.5 * (place / sigma_B.clamp(min=1e-3)[:, None]) ** 2)
     kernel_BK = (kernel_BK / kernel_BK.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)
     num, _, height, width = images_B3HW.shape
-    padded = functional.pad(images_B3HW, [BLUR_RADIUS] * 4, mode="reflect")
+    padded = functional.pad(images_B3HW, [radius_px] * 4, mode="reflect")
     flat = padded.reshape(1, num * 3, *padded.shape[2:])
     across = functional.conv2d(flat, kernel_BK[:, None, None, :], groups=num * 3)
     down = functional.conv2d(across, kernel_BK[:, None, :, None], groups=num * 3)

@@ -96,6 +96,24 @@ def leave_centres_out(slides: Sequence[SlideRecord], val_share: float, seed: int
     return found
 
 
+def some_cases(
+    case_S: Sequence[str], label_S: NDArray[np.int64], share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Which slides are of a random share of the cases of each class, one at least; (S,).
+
+    label_S  class of each slide; those of none, -1, are left out
+    A larger share by the same seed holds the smaller one.
+    """
+    chosen: set[str] = set()
+    for label in sorted({int(label) for label in label_S if label >= 0}):
+        cases = sorted(
+            {case for case, other in zip(case_S, label_S, strict=True) if other == label}
+        )
+        order = np.random.default_rng([seed, label]).permutation(len(cases))
+        chosen |= {cases[i] for i in order[: max(1, round(share * len(cases)))].tolist()}
+    return np.array([case in chosen for case in case_S], np.bool_) & (np.asarray(label_S) >= 0)
+
+
 def read_clam(path: Path) -> Split:
     """The split of CLAM's splits_K.csv: columns train, val and test that hold slide ids."""
     try:

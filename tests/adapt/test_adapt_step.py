@@ -53,7 +53,7 @@ def accuracy(step: AdaptStep) -> float:
         return float((step.averaged(x, TARGET).logits_BC.argmax(dim=1) == label).float().mean())
 
 
-@pytest.mark.parametrize("method", [*METHODS, "dman+mcc", "cdan+mcc+sdat"])
+@pytest.mark.parametrize("method", [*sorted({*METHODS} - {"mic"}), "dman+mcc", "cdan+mcc+sdat"])
 def test_every_method_learns_what_the_source_teaches(method: str) -> None:
     step = new_step(method=method)
     for number in range(60):

@@ -35,8 +35,18 @@ SETTINGS = {
 NUM = 12
 
 
-def read_domains(source: Path, target: Path, *more: object, **named: object) -> Domains:
-    return read_given(look_at(source), look_at(target), *more, **named)  # type: ignore[arg-type]
+def read_domains(
+    source: Path,
+    target: Path,
+    settings: AdaptConfig,
+    options: AdaptOptions,
+    folder: Path | None = None,
+    **named: object,
+) -> Domains:
+    """Both domains; pixels beside the source, unless another folder is given."""
+    folder = folder or source.parent / "run"
+    one, other = look_at(source), look_at(target)
+    return read_given(one, other, settings, options, folder, **named)  # type: ignore[arg-type]
 
 
 def write_pictures(folder: Path, *, is_target: bool, num: int = NUM) -> Path:

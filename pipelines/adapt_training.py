@@ -1,0 +1,235 @@
+"""One training of an adaptation: its network, its batches, and features as they are by now."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pathology.adapt.balance import FeatureBalance, PixelBalance
+from pathology.adapt.batch import DomainBatch
+from pathology.adapt.config import AdaptConfig
+from pathology.adapt.domain_norm import choose_statistics, encoder_of
+from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
+from pathology.adapt.prior import class_balance
+from pathology.adapt.step import REBALANCE_EVERY, AdaptStep
+from pathology.core.artifact import fingerprint
+from pathology.data.ahead import Ahead
+from pathology.data.augment import augment
+from pathology.data.scope import seen_by_camera
+from pathology.models.card import SCHEMA
+from pathology.models.encode import encode, prepare, to_images
+from pathology.models.encoder import Encoder
+from pathology.models.onnx_encoder import OnnxEncoder
+from pathology.training.curves import draw_curves
+from pathology.training.fabric import make_fabric
+from pathology.training.loop import Loop, Values, fit, read_metrics
+from pipelines.adapt_domains import AdaptOptions, Domains
+from pipelines.adapt_inputs import DomainTiles, Say
+
+DEPTH = 3  # batches of pixels that are made ahead
+LOOKED_AT = 512  # tiles of each domain whose features say how it is, while the encoder learns
+Numbers = NDArray[np.int64] | slice
+ALL = slice(None)
+
+
+def train_on(
+    domains: Domains,
+    config: AdaptConfig,
+    options: AdaptOptions,
+    folder: Path,
+    *,
+    on_step: Callable[[int, Values], None] = lambda step, values: None,
+    say: Say = lambda line: None,
+) -> DomainClassifier:
+    """The classifier with the moving average of its weights."""
+    fabric = make_fabric(options.device, options.precision)
+    source, num_classes = domains.train, len(domains.classes)
+    torch.manual_seed(config.seed)
+    encoder = _learner(domains.encoder, config) if config.is_pixels else None
+    num_features = domains.tiles.num_features
+    model = DomainClassifier(num_features, num_classes, config.width, config.dropout, encoder)
+    model = model.to(fabric.device)
+    weight_C = class_balance(source.label_N, num_classes, config.term_weights().balance)
+    balance = _balance(domains, config)
+    if domains.start is not None:  # its head knows features as they are, not normalized ones
+        known = balance(model, torch.ones(num_classes), 0).statistics
+        for domain, statistics in enumerate(known or ()):
+            model.set_statistics(domain, statistics)
+        domains.start.give_head(model)
+    update = AdaptStep(
+        config, model, torch.from_numpy(weight_C).float().to(fabric.device), balance,
+        autocast=fabric.autocast, backward=fabric.backward,
+    )  # fmt: skip
+
+    def keep(step: int) -> None:
+        draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", config.method)
+
+    every = REBALANCE_EVERY * (1 if config.is_pixels else 5)
+    loop = Loop(config.steps, every=20, keep=every)
+    recipe = _recipe(domains, config)
+    with _batches(domains, config, str(fabric.device)) as draw:
+        start = fit(update, draw, loop, folder, recipe, on_step=on_step, on_keep=keep)
+    if start:
+        say(f"went on from step {start} of an earlier run")
+    return update.averaged
+
+
+class Looker:
+    """Features of tiles, by a classifier's encoder as it is now, or as they were made once.
+
+    is_fast  whether to get the encoder ready for many tiles, which takes a while
+    """
+
+    def __init__(
+        self, model: DomainClassifier, config: AdaptConfig, *, is_fast: bool = False
+    ) -> None:
+        self.model, self.size_px, self.is_fast = model, config.tile_px, is_fast
+        self.device = str(model.mean_2F.device)
+        self._ready: dict[int, Encoder | OnnxEncoder] = {}
+
+    def __call__(
+        self, tiles: DomainTiles, domain: int, numbers: Numbers = ALL
+    ) -> NDArray[np.float32]:
+        """Features (n, F) of some tiles of a domain."""
+        if self.model.encoder is None:
+            return np.asarray(tiles.read(numbers), np.float32)
+        places = np.arange(len(tiles))[numbers]
+        found = [
+            encode(
+                self._encoder(domain), np.asarray(tiles.read(places[start : start + 256])),
+                device=self.device, size_px=self.size_px,
+            )
+            for start in range(0, len(places), 256)
+        ]  # fmt: skip
+        return np.concatenate([np.zeros((0, self.model.head.num_features), np.float32), *found])
+
+    def _encoder(self, domain: int) -> Encoder | OnnxEncoder:
+        encoder = self.model.encoder
+        if domain not in self._ready and encoder is not None:
+            made = encoder_of(encoder, is_source=domain == SOURCE)
+            self._ready[domain] = prepare(made, self.device) if self.is_fast else made
+        return self._ready[domain]
+
+
+def _learner(encoder: Encoder | None, config: AdaptConfig) -> Encoder:
+    """A copy of the encoder, of which the last blocks learn."""
+    if encoder is None:
+        raise ValueError("pixels need an encoder")
+    made = deepcopy(encoder).requires_grad_(True)
+    made.learn_last(config.encoder_blocks)
+    choose_statistics(made, config.batch_norm)
+    return made.to(memory_format=torch.channels_last)
+
+
+def _balance(domains: Domains, config: AdaptConfig) -> FeatureBalance | PixelBalance:
+    """What tells the classes' shares and the features' statistics."""
+    source, target, num_classes = domains.train, domains.target, len(domains.classes)
+    if not config.is_pixels:
+        features = (np.asarray(part.read(ALL), np.float32) for part in (source, target))
+        return FeatureBalance(next(features), source.label_N, next(features), num_classes, config)
+    some, others = source.some(LOOKED_AT), target.some(LOOKED_AT)
+
+    def look(model: DomainClassifier) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        looker = Looker(model, config, is_fast=len(some) + len(others) > LOOKED_AT)
+        return looker(source, SOURCE, some), looker(target, TARGET, others)
+
+    return PixelBalance(look, source.label_N[some], num_classes, config, source.label_N)
+
+
+@contextmanager
+def _batches(
+    domains: Domains, config: AdaptConfig, device: str
+) -> Iterator[Callable[[int], DomainBatch]]:
+    """The batch of a step, a function of the seed and the step; pixels are made ahead."""
+
+    taught_N = domains.taught(config)
+
+    def draw(step: int) -> DomainBatch:
+        return _draw(domains, config, taught_N, device, step)
+
+    if not config.is_pixels:
+        yield draw
+        return
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+        try:
+            yield Ahead(pool, draw, config.steps, DEPTH)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _draw(
+    domains: Domains, config: AdaptConfig, taught_N: NDArray[np.bool_], device: str, step: int
+) -> DomainBatch:
+    source, target = domains.train, domains.target
+    random = np.random.default_rng([config.seed, step])
+    one = random.integers(len(source), size=config.batch_size)
+    other = _draw_target(random, taught_N, config)
+    label_T = np.where(taught_N[other], target.label_N[other], -1)
+    if config.is_pixels:
+        vary = np.random.default_rng([config.seed, step, 1])
+        source_B = _images(source, one, vary, config, device)
+        if config.augment_scope:
+            source_B = seen_by_camera(source_B, vary)
+        target_T = _images(target, other, vary, config, device)
+    else:
+        source_B, target_T = (
+            torch.from_numpy(part.read(rows)).to(device)
+            for part, rows in ((source, one), (target, other))
+        )
+    return DomainBatch(
+        source_B,
+        torch.from_numpy(source.label_N[one]).to(device),
+        torch.ones(len(one), device=device),
+        target_T,
+        torch.from_numpy(label_T).to(device),
+    )
+
+
+def _draw_target(
+    random: np.random.Generator, taught_N: NDArray[np.bool_], config: AdaptConfig
+) -> NDArray[np.int64]:
+    """Tiles of the target: none where they teach nothing, or at least half with known labels."""
+    num = config.batch_size
+    if not config.is_supervised:
+        num = num if config.is_target_seen else 0
+    if not config.is_supervised or taught_N.all():
+        return random.integers(len(taught_N), size=num)
+    taught = np.flatnonzero(taught_N)
+    num_taught = num // 2 if config.is_target_seen else num
+    rest = random.integers(len(taught_N), size=num - num_taught)
+    return np.concatenate([taught[random.integers(len(taught), size=num_taught)], rest])
+
+
+def _images(
+    tiles: DomainTiles,
+    rows: NDArray[np.int64],
+    vary: np.random.Generator,
+    config: AdaptConfig,
+    device: str,
+) -> Tensor:
+    """Pixels of tiles, varied."""
+    images = to_images(np.asarray(tiles.read(rows)), device, config.tile_px)
+    return augment(images, vary, config.augment) if len(rows) else images
+
+
+def _recipe(domains: Domains, config: AdaptConfig) -> str:
+    """Fingerprint of all that shapes the weights."""
+    inputs = {"data": domains.digest}
+    if config.is_pixels:
+        inputs["encoder"] = domains.tiles.weights
+    if domains.start is not None:
+        inputs["start"] = domains.start.digest
+    if config.is_supervised:
+        labels = domains.target.label_S.tobytes() + domains.taught(config).tobytes()
+        inputs["target labels"] = hashlib.sha256(labels).hexdigest()[:12]
+    return fingerprint("adapt training", SCHEMA, config, inputs)

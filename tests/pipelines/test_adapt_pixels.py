@@ -1,0 +1,250 @@
+"""`pathology train adapt` on pixels, the encoder with the rest, on pictures of two domains."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pathology.adapt.config import AdaptConfig
+from pathology.core.errors import ConfigError
+from pathology.models.card import load_classifier
+from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
+from pipelines.adapt_train import train_adapt
+from pipelines.adapt_training import Looker, train_on
+from pipelines.input_kinds import look_at
+from pipelines.predict import predict
+from pipelines.tile_for_model import CutOptions, tile_for_model
+from tests.pipelines.small_encoder import write_weights
+from tests.pipelines.test_adapt import NUM, write_manifest, write_pictures
+
+SETTINGS = {
+    "encoder": "resnet10t", "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
+    "width": 16, "judge_width": 16, "encoder_rate": 0.1, "learning_rate": 0.003,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A manifest of the source, and a folder of the target."""
+    folder = tmp_path_factory.mktemp("adapt")
+    source = write_pictures(folder / "slides", is_target=False)
+    write_pictures(folder / "camera", is_target=True)
+    return write_manifest(folder / "source.csv", source), folder / "camera"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
+
+
+def config(**more: object) -> AdaptConfig:
+    return AdaptConfig.model_validate({**SETTINGS, **more})
+
+
+def read(
+    domains: tuple[Path, Path], settings: AdaptConfig, options: AdaptOptions, folder: Path
+) -> Domains:
+    one, other = map(look_at, domains)
+    return read_domains(one, other, settings, options, folder)
+
+
+def train(
+    domains: tuple[Path, Path], weights: Path | None, out: Path, *, start: Path | None = None,
+    **more: object,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """Train, and return the weights in the file."""
+    settings, options = config(**more), AdaptOptions(device="cpu", weights=weights, start=start)
+    given = read(domains, settings, options, out.with_name(f"{out.stem}.run"))
+    train_adapt(given, out, settings, options)
+    return load_classifier(out)[1]
+
+
+def encoder_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    start = "encoder.network."
+    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+
+
+def test_as_a_command_and_its_model_predicts_without_other_weights(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "all.pt"
+    words = [sys.executable, "-m", "pipelines"]
+    settings = {**SETTINGS, "steps": 40, "terms": "{masked: 1.0}", "clip": 5.0}
+    command = [
+        *words, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
+        "--weights", weights, "--device", "cpu", "--target-mpp", 0.5, "--precision", "32",
+        *(w for k, v in settings.items() for w in ("--set", f"{k}={v}")),
+    ]  # fmt: skip
+    done = subprocess.run([str(w) for w in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "by the source alone" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "all.run").iterdir()) == [
+        "checkpoint.pt", "curves.png", "metrics.jsonl", "run.json", "source_only",
+    ]  # fmt: skip
+    lines = (tmp_path / "all.run" / "metrics.jsonl").read_text()
+    assert '"masked"' in lines and '"adversary"' in lines
+    card, state = load_classifier(out)
+    assert card.has_encoder and card.task == "adapt"
+    assert (card.tiles.encoder_px, card.tiles.size_px) == (32, 64)
+    moved = {
+        name.split(".")[0]
+        for name, value in torch.load(weights, weights_only=True).items()
+        if not torch.equal(value, encoder_weights(state)[name])
+    }
+    assert moved == {"layer4"}
+    ask = [
+        *words, "predict", out, domains[1], "--out", tmp_path / "p.csv", "--assume-mpp", 0.5,
+        "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run([str(w) for w in ask], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    right = [
+        (float(row["prob_malignant"]) > 0.5) == (int(row["slide_id"][1:]) % 2 == 1) for row in rows
+    ]
+    assert len(rows) == NUM and np.mean(right) >= 0.9
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate"])
+def test_statistics_are_those_that_were_asked_for(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str
+) -> None:
+    settings = config(batch_norm=batch_norm, steps=12)
+    options = AdaptOptions(device="cpu", weights=weights)
+    given = read(domains, settings, options, tmp_path)
+    model = train_on(given, settings, options, tmp_path / "run")
+    assert model.encoder is not None
+    before = torch.load(weights, weights_only=True)
+    after = model.encoder.network.state_dict()
+    name = "layer4.0.bn1.running_mean"
+    assert torch.equal(after[name], before[name]) == (batch_norm == "frozen")
+    early = "layer1.0.bn1.running_mean"
+    assert torch.equal(after[early], before[early])
+    count = int(after["layer4.0.bn1.num_batches_tracked"])
+    assert count == {"frozen": 0, "shared": 12, "separate": 24}[batch_norm]  # copied, not averaged
+    own = "layer4.0.bn1.source_mean"
+    assert (own in after) == (batch_norm == "separate")
+    if batch_norm == "separate":
+        assert not torch.allclose(after[name], after[own])
+    look = Looker(model, settings)
+    one, other = (look(given.target, domain) for domain in (0, 1))
+    assert np.allclose(one, other) == (batch_norm != "separate")
+
+
+def test_the_targets_statistics_are_what_predict_uses(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """The file's probabilities are those of the averaged network on the target."""
+    settings = config(batch_norm="separate", steps=12, method="dman")
+    options = AdaptOptions(device="cpu", weights=weights, target_mpp=0.5)
+    given = read(domains, settings, options, tmp_path / "m.run")
+    train_adapt(given, tmp_path / "m.pt", settings, options)
+    state = load_classifier(tmp_path / "m.pt")[1]
+    assert not any("source_" in name for name in state)
+    again = read(domains, settings, options, tmp_path / "m.run")
+    settings = AdaptConfig.model_validate(settings.model_dump() | {"classes": again.classes})
+    model = train_on(again, settings, options, tmp_path / "m.run")  # from its last checkpoint
+    with torch.inference_mode():
+        features = torch.from_numpy(Looker(model, settings)(again.target, 1))
+        wanted = model.classify(features, 1).logits_BC.softmax(dim=1)[:, 1].numpy()
+    tile_for_model(tmp_path / "m.pt", domains[1], CutOptions(tmp_path / "tiles", assume_mpp=0.5))
+    predict(tmp_path / "m.pt", tmp_path / "tiles", tmp_path / "p.csv")
+    rows = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
+    found = {row["slide_id"]: float(row["prob_malignant"]) for row in rows}
+    for name, value in zip(again.target.slide_ids, wanted.tolist(), strict=True):
+        assert found[name] == pytest.approx(value, abs=1e-4)
+    assert wanted.std() > 1e-4
+
+
+def test_stopped_and_gone_on_with_to_the_same_model(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    terms = {"adversary": 0.1, "entropy": 0.1, "masked": 1.0}
+    long = {"steps": 104, "batch_norm": "separate", "method": "source", "terms": terms,
+            "batch_size": 2, "augment_scope": True, "normalization": "separate"}  # fmt: skip
+    settings, options = config(**long), AdaptOptions(device="cpu", weights=weights)
+    given = read(domains, settings, options, tmp_path)
+    train_adapt(given, tmp_path / "whole.pt", settings, options)
+    given = read(domains, settings, options, tmp_path)
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step == 102:  # after the checkpoint of step 100
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapt(given, tmp_path / "part.pt", settings, options, on_step=stop)
+    assert (tmp_path / "source.npy").is_file()
+    said: list[str] = []
+    given = read(domains, settings, options, tmp_path)
+    train_adapt(given, tmp_path / "part.pt", settings, options, say=said.append)
+    assert "went on from step 100 of an earlier run" in said
+    assert not list(tmp_path.glob("*.npy"))
+    one, other = (load_classifier(tmp_path / f"{name}.pt") for name in ("whole", "part"))
+    assert one[0] == other[0]
+    for name, value in one[1].items():
+        assert torch.equal(value, other[1][name]), name
+
+
+def test_pixels_start_from_a_head_that_features_taught(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """With no rate to speak of, the second model answers as the first one does."""
+    train(domains, weights, tmp_path / "head.pt", encoder_rate=0.0, steps=100)
+    still = {"learning_rate": 1e-9, "steps": 2, "dropout": 0.0}
+    train(domains, weights, tmp_path / "all.pt", start=tmp_path / "head.pt", **still)
+    train(domains, None, tmp_path / "more.pt", start=tmp_path / "all.pt", **still)
+    card = load_classifier(tmp_path / "more.pt")[0]
+    assert card.has_encoder
+    train(domains, None, tmp_path / "back.pt", start=tmp_path / "all.pt", **still, encoder_rate=0.0)
+    assert load_classifier(tmp_path / "back.pt")[0].has_encoder  # no other file has these weights
+    tile_for_model(tmp_path / "all.pt", domains[1], CutOptions(tmp_path / "tiles", assume_mpp=0.5))
+    found = {}
+    for name in ("head", "all", "more", "back"):
+        table = tmp_path / f"{name}.csv"
+        predict(tmp_path / f"{name}.pt", tmp_path / "tiles", table, weights=weights)
+        found[name] = np.loadtxt(table, delimiter=",", skiprows=1, usecols=(4, 5))
+        assert np.abs(found[name] - found["head"]).max() < 2e-3
+    assert found["head"].std() > 0.01
+
+
+def test_a_start_that_does_not_fit_is_refused(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    head = tmp_path / "head.pt"
+    train(domains, weights, head, encoder_rate=0.0)
+    for change, other, said in (
+        ({"width": 8}, weights, "a head of the same width"),
+        ({"classes": ["malignant", "benign"]}, weights, "the same classes in the same order"),
+        ({}, write_weights(tmp_path / "other.pt", seed=1), "Give those with --weights"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            train(domains, other, tmp_path / "m.pt", start=head, **change)
+    with pytest.raises(ConfigError, match="Set encoder=resnet10t"):
+        train(domains, None, tmp_path / "m.pt", start=head, encoder="tf_efficientnet_lite0")
+
+
+def test_what_needs_pixels_says_so() -> None:
+    with pytest.raises(ValueError, match="mic needs pixels: set encoder_rate"):
+        AdaptConfig(method="dman+mic")
+    with pytest.raises(ValueError, match="augment_scope needs pixels"):
+        AdaptConfig(augment_scope=True)
+    assert config(method="mic").is_target_seen and not config(method="source").is_target_seen
+
+
+def test_the_oracle_learns_from_a_share_of_cases(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    labelled = write_manifest(tmp_path / "target.csv", domains[1])
+    settings = config(method="target", target_share=0.01, encoder_rate=0.0)
+    options = AdaptOptions(device="cpu", weights=weights)
+    given = read((domains[0], labelled), settings, options, tmp_path)
+    taught = given.taught(settings)
+    assert sorted(given.target.label_N[taught].tolist()) == [0, 1]  # one of each class
+    half = given.taught(settings.model_copy(update={"target_share": 0.5}))
+    assert half.sum() == NUM // 2 and half[taught].all()
+    card = train_adapt(given, tmp_path / "m.pt", settings, options)
+    assert "target_accuracy" in card.metrics
