@@ -57,7 +57,7 @@ def make_slides(
     """
     kept = folder / f"{split[0]}_{split[1]}_{seed}_{num}_{tiles_per_slide}.npz"
     if kept.exists():
-        return _load(kept)
+        return load(kept)
     patients, folds = maker.SPLITS[split]
     fields = maker.load_fields(maker.DATA / "glas" / "labels.csv", patients, folds)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def make_slides(
             for centre in centres[number]
         }
         slides.append(Slide(f"{split[1]}_{seed}_{number:03d}", label, tiles, grades[grades >= 0]))
-    _save(kept, slides)
+    save(kept, slides)
     return slides
 
 
@@ -101,7 +101,7 @@ def _grade(truth: np.ndarray, xy: np.ndarray, scale: int) -> int:
     return int(counts.argmax()) if counts.max() >= 0.75 * max(1, counts.sum()) else -1
 
 
-def _save(path: Path, slides: list[Slide]) -> None:
+def save(path: Path, slides: list[Slide]) -> None:
     arrays = {"ids": np.array([s.slide_id for s in slides]), "labels": [s.label for s in slides]}
     for number, slide in enumerate(slides):
         arrays[f"{number}_grades"] = slide.grades
@@ -110,7 +110,7 @@ def _save(path: Path, slides: list[Slide]) -> None:
     np.savez(path, **arrays)
 
 
-def _load(path: Path) -> list[Slide]:
+def load(path: Path) -> list[Slide]:
     slides = []
     with np.load(path) as kept:
         for number, (slide_id, label) in enumerate(zip(kept["ids"], kept["labels"], strict=True)):
