@@ -24,7 +24,8 @@ def read_runs(folder: Path) -> dict[str, list[dict[str, np.ndarray]]]:
     """Curves by kind: one dict of term, and of step, for every run."""
     found = defaultdict(list)
     for path in sorted(folder.glob("*.run")):
-        rows = read_metrics(path / "metrics.jsonl")
+        by_step = {row["step"]: row for row in read_metrics(path / "metrics.jsonl")}
+        rows = [by_step[step] for step in sorted(by_step)]
         kind = re.sub(r"(_\d+)+$", "", path.stem).replace("_", ", ")
         if rows:
             found[kind].append(
