@@ -227,6 +227,21 @@ def test_a_start_that_does_not_fit_is_refused(
         train(domains, None, tmp_path / "m.pt", start=head, encoder="tf_efficientnet_lite0")
 
 
+def test_precision_is_that_of_networks_alone(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    settings = config(method="dman+mic+sdat", steps=3)
+    found = []
+    for precision in ("32", "bf16"):
+        options = AdaptOptions(device="cpu", weights=weights, precision=precision)
+        given = read(domains, settings, options, tmp_path)
+        model = train_on(given, settings, options, tmp_path / precision)
+        assert all(value.dtype != torch.bfloat16 for value in model.state_dict().values())
+        found.append(model.head.head.weight)
+    assert not torch.equal(*found)
+    assert torch.allclose(*found, atol=0.05)
+
+
 def test_what_needs_pixels_says_so() -> None:
     with pytest.raises(ValueError, match="mic needs pixels: set encoder_rate"):
         AdaptConfig(method="dman+mic")
