@@ -5,6 +5,7 @@ M tiles in all, n of one slide or picture, F features.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # and not cut short: an older one may still be mapped
-        self.path, self._stream = path, path.open("wb")
+        self.path = path
         self._num, self._shape = 0, (0, 0, 0)
 
     def add(self, tiles_nHW3: Pixels) -> None:
@@ -73,21 +74,22 @@ class FileSink:
         height, width, channels = tiles_nHW3.shape[1:]
         if not self._num:
             self._shape = (height, width, channels)
-            self._write_header()
+            self.path.write_bytes(self._header())
         if self._shape != (height, width, channels):
             raise ValueError(f"tiles of {width} x {height} px among others of {self._shape[1]} px")
         self._num += len(tiles_nHW3)
-        self._stream.write(np.ascontiguousarray(tiles_nHW3).tobytes())
+        with self.path.open("ab") as stream:
+            stream.write(np.ascontiguousarray(tiles_nHW3).tobytes())
 
     def values(self) -> NDArray[np.uint8]:
         """Pixels (M, H, W, 3) of all that was taken, mapped and not loaded."""
-        self._stream.seek(0)
-        self._write_header()  # as long as the first: numpy leaves room for the number
-        self._stream.close()
+        with self.path.open("r+b") as stream:
+            stream.write(self._header())  # as long as the first: numpy leaves room for the number
         mapped: NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
         return mapped
 
-    def _write_header(self) -> None:
-        shape = (self._num, *self._shape)
+    def _header(self) -> bytes:
+        shape, made = (self._num, *self._shape), BytesIO()
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._stream, header)
+        np.lib.format.write_array_header_1_0(made, header)
+        return made.getvalue()

@@ -88,8 +88,8 @@ class DomainClassifier(nn.Module):
         """Normalize a domain by these means and variances."""
         mean_F, var_F = found
         scale_F = np.sqrt(np.maximum(var_F, LEAST_DEVIATION**2))
-        self.mean_2F[domain] = torch.from_numpy(np.asarray(mean_F, np.float32))
-        self.scale_2F[domain] = torch.from_numpy(scale_F.astype(np.float32))
+        self.mean_2F[domain].copy_(torch.from_numpy(np.asarray(mean_F, np.float32)))
+        self.scale_2F[domain].copy_(torch.from_numpy(scale_F.astype(np.float32)))
 
     def folded(self, domain: int) -> TileHead:
         """The same for one domain as a plain head, with the statistics in its first layer."""

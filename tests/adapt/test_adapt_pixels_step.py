@@ -36,10 +36,9 @@ def batch(step: int, num: int = 8) -> DomainBatch:
     """Dark and light tiles; the target's are dimmer."""
     random = np.random.default_rng(step)
     label = random.integers(2, size=(2, num))
-    light = (0.3 + 0.4 * label)[:, :, None, None, None] * np.array([1.0, 0.7])[
-        :, None, None, None, None
-    ]
-    tiles = light + random.normal(0, 0.05, (2, num, 3, EDGE, EDGE))
+    light = (0.3 + 0.4 * label) * np.array([[1.0], [0.7]])
+    noise = random.normal(0, 0.05, (2, num, 3, EDGE, EDGE))
+    tiles = light[:, :, None, None, None] + noise
     source, target = torch.from_numpy(tiles.astype(np.float32))
     unknown = torch.full((num,), -1)
     return DomainBatch(source, torch.from_numpy(label[0]), torch.ones(num), target, unknown)

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from pathology.data.splits import (
     leave_centres_out,
     read_clam,
     require_apart,
+    some_cases,
     split_of_manifest,
     write_clam,
 )
@@ -131,3 +133,19 @@ def test_what_is_no_file_of_splits(tmp_path: Path) -> None:
         read_clam(tmp_path / "a.csv")
     with pytest.raises(ManifestError, match="cannot be read"):
         read_clam(tmp_path / "no.csv")
+
+
+@given(st.integers(0, 5), st.sampled_from([0.01, 0.05, 0.25, 0.5, 1.0]))
+@settings(max_examples=20, deadline=None)
+def test_a_share_of_cases_has_each_class_and_whole_cases(seed: int, share: float) -> None:
+    case_S = [f"c{i // 2}" for i in range(60)]
+    label_S = np.array([i // 2 % 3 for i in range(60)])
+    label_S[-2:] = -1  # not known
+    chosen = some_cases(case_S, label_S, share, seed)
+    for label in range(3):
+        cases = {c for c, other in zip(case_S, label_S, strict=True) if other == label}
+        found = {c for c, x in zip(case_S, chosen, strict=True) if x} & cases
+        assert len(found) == max(1, round(share * len(cases)))
+    assert all(chosen[i] == chosen[i + 1] for i in range(0, 60, 2))
+    assert not chosen[-2:].any()
+    assert (some_cases(case_S, label_S, 1.0, seed) >= chosen).all()

@@ -6,10 +6,11 @@ import timm
 import torch
 
 NAME, NUM_FEATURES = "resnet10t", 512
+SMALLEST = "test_resnet"  # for what trains an encoder many times
 
 
-def write_weights(path: Path, seed: int = 0) -> Path:
+def write_weights(path: Path, seed: int = 0, name: str = NAME) -> Path:
     """The file, made."""
     torch.manual_seed(seed)
-    torch.save(timm.create_model(NAME, pretrained=False, num_classes=0).state_dict(), path)
+    torch.save(timm.create_model(name, pretrained=False, num_classes=0).state_dict(), path)
     return path

@@ -12,17 +12,18 @@ import torch
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ConfigError
 from pathology.models.card import load_classifier
+from pathology.models.encode import to_images
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_train import train_adapt
 from pipelines.adapt_training import Looker, train_on
 from pipelines.input_kinds import look_at
-from pipelines.predict import predict
+from pipelines.predict import load_for_use, predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
-from tests.pipelines.small_encoder import write_weights
+from tests.pipelines.small_encoder import SMALLEST, write_weights
 from tests.pipelines.test_adapt import NUM, write_manifest, write_pictures
 
 SETTINGS = {
-    "encoder": "resnet10t", "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
+    "encoder": SMALLEST, "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
     "width": 16, "judge_width": 16, "encoder_rate": 0.1, "learning_rate": 0.003,
 }  # fmt: skip
 
@@ -38,7 +39,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
+    return write_weights(tmp_path_factory.mktemp("weights") / "small.pt", name=SMALLEST)
 
 
 def config(**more: object) -> AdaptConfig:
@@ -151,13 +152,14 @@ def test_the_targets_statistics_are_what_predict_uses(
     with torch.inference_mode():
         features = torch.from_numpy(Looker(model, settings)(again.target, 1))
         wanted = model.classify(features, 1).logits_BC.softmax(dim=1)[:, 1].numpy()
-    tile_for_model(tmp_path / "m.pt", domains[1], CutOptions(tmp_path / "tiles", assume_mpp=0.5))
-    predict(tmp_path / "m.pt", tmp_path / "tiles", tmp_path / "p.csv")
-    rows = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
-    found = {row["slide_id"]: float(row["prob_malignant"]) for row in rows}
-    for name, value in zip(again.target.slide_ids, wanted.tolist(), strict=True):
-        assert found[name] == pytest.approx(value, abs=1e-4)
+    used = load_for_use(tmp_path / "m.pt").model
+    tiles = to_images(np.asarray(again.target.read(slice(None))), size_px=settings.tile_px)
+    with torch.inference_mode():
+        found = used(tiles[None]).tile_BNC[0].softmax(dim=1)[:, 1].numpy()
+    assert np.allclose(found, wanted, atol=1e-5)
     assert wanted.std() > 1e-4
+    source = torch.from_numpy(Looker(model, settings)(again.target, 0))
+    assert not np.allclose(source.numpy(), features.numpy(), atol=1e-3)
 
 
 def test_stopped_and_gone_on_with_to_the_same_model(
@@ -219,12 +221,27 @@ def test_a_start_that_does_not_fit_is_refused(
     for change, other, said in (
         ({"width": 8}, weights, "a head of the same width"),
         ({"classes": ["malignant", "benign"]}, weights, "the same classes in the same order"),
-        ({}, write_weights(tmp_path / "other.pt", seed=1), "Give those with --weights"),
+        ({}, write_weights(tmp_path / "other.pt", 1, SMALLEST), "Give those with --weights"),
     ):
         with pytest.raises(ConfigError, match=said):
             train(domains, other, tmp_path / "m.pt", start=head, **change)
-    with pytest.raises(ConfigError, match="Set encoder=resnet10t"):
+    with pytest.raises(ConfigError, match="Set encoder=test_resnet"):
         train(domains, None, tmp_path / "m.pt", start=head, encoder="tf_efficientnet_lite0")
+
+
+def test_precision_is_that_of_networks_alone(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    settings = config(method="dman+mic+sdat", steps=3)
+    found = []
+    for precision in ("32", "bf16"):
+        options = AdaptOptions(device="cpu", weights=weights, precision=precision)
+        given = read(domains, settings, options, tmp_path)
+        model = train_on(given, settings, options, tmp_path / precision)
+        assert all(value.dtype != torch.bfloat16 for value in model.state_dict().values())
+        found.append(model.head.head.weight)
+    assert not torch.equal(*found)
+    assert torch.allclose(*found, atol=0.05)
 
 
 def test_what_needs_pixels_says_so() -> None:
