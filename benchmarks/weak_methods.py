@@ -34,6 +34,7 @@ METHODS = (
     "oracle", "rce-ut", "rce", "ut", "ce", "em", "mean", "max", "topk", "abmil", "clam-sb",
     "clam-mb", "dsmil", "transmil",
 )  # fmt: skip
+HEAD_EPOCHS = 10  # on features, before the encoder learns, too
 PARTS = (("train", 45, 1), ("val", 18, 2), ("test", 60, 3))
 COLUMNS = (
     ("tile", "balanced_accuracy"), ("tile", "auroc"), ("tile", "auroc_carcinoma"),
@@ -118,7 +119,7 @@ def run_job(job: Job) -> dict[str, Any]:
         ways = WeakOptions(device=options.device)
         if options.pixels:  # the commands one after the other, without starting Python each time
             head, data = folder / "head.pt", options.out / "run"
-            plain = load_config(WeakConfig, None, said)
+            plain = load_config(WeakConfig, None, [*said, f"epochs={HEAD_EPOCHS}"])
             train_weak(job.features, job.manifest, head, plain, WeakOptions(device="cpu"))
             ways = WeakOptions(device=options.device, precision=options.precision, start=head)
         train_weak(data, job.manifest, model, config, ways)
