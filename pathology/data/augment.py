@@ -103,15 +103,19 @@ def stained(images_B3HW: Tensor, stain_B3: Tensor, color_B3: Tensor, light_B3: T
     light_B3  of the light that falls through
     By the law of Beer and Lambert one 3x3 map of optical density an image.
     """
-    basis = _basis().to(images_B3HW)
-    map_B33 = torch.linalg.inv(basis) @ (stain_B3[:, :, None] * basis) * color_B3[:, None, :]
+    back, basis = (x.to(images_B3HW) for x in _basis())
+    map_B33 = back @ (stain_B3[:, :, None] * basis) * color_B3[:, None, :]
     density = -images_B3HW.clamp(OD_FLOOR, 1.0).log()
     mixed = torch.matmul(map_B33.mT, density.flatten(2)).view(images_B3HW.shape)
     return ((-mixed).exp() * light_B3[:, :, None, None]).clamp(0, 1)
 
 
-def _basis() -> Tensor:
-    """The stains and their residual as rows of unit length (3, 3)."""
+def _basis() -> tuple[Tensor, Tensor]:
+    """The inverse of, and the stains and their residual as rows of unit length (3, 3).
+
+    On the CPU: CUDA's first inverse must not be asked for by several threads at once.
+    """
     first = functional.normalize(STAINS[:2], dim=1)
     third = functional.normalize(torch.linalg.cross(first[0], first[1]), dim=0)
-    return torch.cat([first, third[None]])
+    basis = torch.cat([first, third[None]])
+    return torch.linalg.inv(basis), basis
