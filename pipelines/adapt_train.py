@@ -256,7 +256,7 @@ def train_on(
     def keep(step: int) -> None:
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", config.method)
 
-    loop = Loop(config.steps, every=20, keep=5 * REBALANCE_EVERY)
+    loop = Loop(config.steps, every=20, keep=15 * REBALANCE_EVERY)
     inputs = {"data": domains.digest}
     if config.is_supervised:
         inputs["target labels"] = hashlib.sha256(target.label_S.tobytes()).hexdigest()[:12]

@@ -19,6 +19,7 @@ from pathology.adapt.step import Balance
 
 BLOCK = 8192
 SMOOTHING = 0.5  # share of the last estimate that is kept
+PSEUDO_TILES = 16.0  # of the source's statistics, that the target's begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,19 @@ class FeatureBalance:
             both = weighted_statistics(self.source_NF)
             return both, both
         source = weighted_statistics(self.source_NF, ratio_C[self.label_N])
-        return source, weighted_statistics(self.target_NF)
+        target = weighted_statistics(self.target_NF)
+        return source, shrunk(target, len(self.target_NF), source)
+
+
+def shrunk(found: Statistics, num: int, others: Statistics) -> Statistics:
+    """Statistics of num tiles, of which few say little, drawn towards another domain's.
+
+    Both are averaged as if the other's were of PSEUDO_TILES more (Schneider et al., NeurIPS 2020,
+    equation 3): features that hardly vary in a few tiles are not blown up.
+    """
+    share = num / (num + PSEUDO_TILES)
+    mean_F, var_F = (share * a + (1 - share) * b for a, b in zip(found, others, strict=True))
+    return mean_F, var_F
 
 
 @torch.inference_mode()

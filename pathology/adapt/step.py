@@ -22,7 +22,8 @@ from pathology.adapt.network import (
 )
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 
-REBALANCE_EVERY = 100  # steps
+REBALANCE_EVERY = 20  # steps
+WAIT = 0.2  # share of the steps in which the classes' shares are found, before the target teaches
 
 
 class Balance(NamedTuple):
@@ -97,7 +98,8 @@ class AdaptStep:
     def _terms(self, batch: DomainBatch, step: int) -> dict[str, Tensor]:
         source = self.model(batch.source, SOURCE)
         target = self.model(batch.target, TARGET)
-        strength = reversal_strength(step, max(1, round(self.config.ramp * self.config.steps)))
+        num = self.config.steps
+        strength = reversal_strength(step - WAIT * num, max(1, round(self.config.ramp * num)))
         found = {"label": self._label_loss(source.logits_BC, batch)}
         if self.terms.sharpness:
             found["label"] = self._sharp_loss(found["label"], batch)
