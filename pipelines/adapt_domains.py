@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,13 @@ from pipelines.adapt_inputs import (
     classes_of,
     labels_of,
     read_domain,
+    sampling_of,
 )
 from pipelines.adapt_start import Start, read_start
 from pipelines.adapt_tiles import FeatureSink, FileSink, TileSink
 from pipelines.features import weights_digest
 from pipelines.input_kinds import TileInput
+from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
 
 VAL_SHARE = 0.2
 BLOCK = 1024  # tiles that a digest is taken of at once
@@ -70,6 +72,7 @@ class Domains:
     encoder   whose weights are saved with the model: it learns, or comes from another model's file
     start     a model to start from
     case_S    cases of the target's slides
+    again     the tiles of some of the target's slides, read once more; None: that cannot be
     """
 
     train: DomainTiles
@@ -81,6 +84,7 @@ class Domains:
     encoder: Encoder | None
     start: Start | None
     case_S: tuple[str, ...]
+    again: Callable[[Sequence[str]], Iterator[SlideTiles]] | None = None
 
     @property
     def parts(self) -> dict[str, DomainTiles]:
@@ -172,7 +176,20 @@ def read_domains(
     return Domains(
         train, val, unlabelled, classes, tiles, (source.path.name, target.path.name),
         encoder if is_kept else None, start, cases,
+        partial(_again, target, sampling_of(config, labelled.mpp, options.target_mpp)),
     )  # fmt: skip
+
+
+def _again(given: TileInput, sampling: Sampling, slide_ids: Sequence[str]) -> Iterator[SlideTiles]:
+    """The tiles of some slides of an input."""
+    asked = set(slide_ids)
+    some = replace(
+        given,
+        slides=tuple(s for s in given.slides if s.slide_id in asked),
+        stores=tuple(s for s in given.stores if s.stem in asked),
+        rejected=(),
+    )
+    return iter_samples(some, sampling)
 
 
 def _encoder(

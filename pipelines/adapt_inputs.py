@@ -116,6 +116,11 @@ def class_numbers(
     return found
 
 
+def sampling_of(config: AdaptConfig, mpp: float | None, assume_mpp: float | None) -> Sampling:
+    """Which tiles of a slide are read."""
+    return Sampling(config.size_px, config.tiles_per_slide, mpp, assume_mpp)
+
+
 def read_domain(
     given: TileInput,
     class_of: Mapping[str, int],
@@ -138,7 +143,7 @@ def read_domain(
     What cannot be read, or has no class where it needs one, is said and left out. Raises
     ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
-    sampling = Sampling(config.size_px, config.tiles_per_slide, mpp, assume_mpp)
+    sampling = sampling_of(config, mpp, assume_mpp)
     counts: list[int] = []
     ids: list[str] = []
     spacings: list[float] = []

@@ -18,6 +18,7 @@ from pathology.models.encoder import Encoder
 from pathology.training.loop import Values
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_inputs import Say
+from pipelines.adapt_pictures import draw_differences, draw_embedding
 from pipelines.adapt_scores import scores_without_labels, warnings_of
 from pipelines.adapt_training import Looker, train_on
 from pipelines.features import weights_digest
@@ -43,9 +44,10 @@ def train_adapt(
 
     Beside it, in OUT.run, lie metrics.jsonl, curves.png and the checkpoint that the same command
     goes on from. A twin is taught by the source alone, in as many steps more, and its scores stand
-    beside the others: what is no better than it is said to be so. The model that is saved is the
-    target's; `predict` takes it like any other. Pixels that were kept to be trained on are removed
-    in the end.
+    beside the others: what is no better than it is said to be so. domains.png shows both domains as
+    either sees them, differences.png the target's tiles on which they differ most. The model that
+    is saved is the target's; `predict` takes it like any other. Pixels that were kept to be trained
+    on are removed in the end.
     """
     started, options = now(), options or AdaptOptions()
     config = AdaptConfig.model_validate(config.model_dump() | {"classes": domains.classes})
@@ -59,6 +61,8 @@ def train_adapt(
             on_step=lambda step, values: on_step(config.steps + step, values),
         )  # fmt: skip
         metrics |= {f"source_only_{k}": v for k, v in scores_of(twin, domains, plain).items()}
+        draw_embedding(folder / "domains.png", domains, config, twin, model)
+        draw_differences(folder / "differences.png", domains, config, twin, model)
     for line in warnings_of(metrics, domains.classes):
         say(line)
     encoder = _encoder_in_use(model, domains)

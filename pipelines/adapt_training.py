@@ -21,7 +21,7 @@ from pathology.adapt.config import AdaptConfig
 from pathology.adapt.domain_norm import choose_statistics, encoder_of
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pathology.adapt.prior import class_balance
-from pathology.adapt.step import REBALANCE_EVERY, AdaptStep
+from pathology.adapt.step import AdaptStep
 from pathology.core.artifact import fingerprint
 from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
@@ -37,6 +37,7 @@ from pipelines.adapt_domains import AdaptOptions, Domains
 from pipelines.adapt_inputs import DomainTiles, Say
 
 DEPTH = 3  # batches of pixels that are made ahead
+KEEP_EVERY, KEEP_PIXELS_EVERY = 300, 100  # steps between checkpoints
 LOOKED_AT = 512  # tiles of each domain whose features say how it is, while the encoder learns
 Numbers = NDArray[np.int64] | slice
 ALL = slice(None)
@@ -74,8 +75,8 @@ def train_on(
     def keep(step: int) -> None:
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", config.method)
 
-    every = REBALANCE_EVERY * (1 if config.is_pixels else 5)
-    loop = Loop(config.steps, every=20, keep=every)
+    keep_every = KEEP_PIXELS_EVERY if config.is_pixels else KEEP_EVERY
+    loop = Loop(config.steps, every=20, keep=keep_every)
     recipe = _recipe(domains, config)
     with _batches(domains, config, str(fabric.device)) as draw:
         start = fit(update, draw, loop, folder, recipe, on_step=on_step, on_keep=keep)

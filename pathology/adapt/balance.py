@@ -16,10 +16,11 @@ from torch import Tensor
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import TARGET, DomainClassifier, Statistics, weighted_statistics
 from pathology.adapt.prior import class_balance, prior_of, target_prior
-from pathology.adapt.step import Balance
+from pathology.adapt.step import WAIT, Balance
 
 BLOCK = 8192
 SMOOTHING = 0.5  # share of the last estimate that is kept
+PSEUDO_TILES = 16.0  # of the source's statistics, that the target's begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class FeatureBalance:
         source_C = prior_of(every_M, self.num_classes)
         last_C = source_C * ratio_C.double().numpy()
         prior_C = last_C
-        if self.config.is_prior_estimated and step:  # before, nothing has been learned
+        if self.config.is_prior_estimated and step >= WAIT * self.config.steps:
             weight_C = class_balance(every_M, self.num_classes, self.config.term_weights().balance)
             answers_NC = probabilities(model, self.target_NF, TARGET)
             found_C = target_prior(answers_NC, source_C * weight_C)
@@ -60,7 +61,19 @@ class FeatureBalance:
             both = weighted_statistics(self.source_NF)
             return both, both
         source = weighted_statistics(self.source_NF, ratio_C[self.label_N])
-        return source, weighted_statistics(self.target_NF)
+        target = weighted_statistics(self.target_NF)
+        return source, shrunk(target, len(self.target_NF), source)
+
+
+def shrunk(found: Statistics, num: int, others: Statistics) -> Statistics:
+    """Statistics of num tiles, of which few say little, drawn towards another domain's.
+
+    Both are averaged as if the other's were of PSEUDO_TILES more (Schneider et al., NeurIPS 2020,
+    equation 3): features that hardly vary in a few tiles are not blown up.
+    """
+    share = num / (num + PSEUDO_TILES)
+    mean_F, var_F = (share * a + (1 - share) * b for a, b in zip(found, others, strict=True))
+    return mean_F, var_F
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,7 @@ class AdaptConfig(StageConfig):
     dropout: float = Field(default=0.25, ge=0, lt=1)
     judge_width: int = Field(default=256, ge=1)
     judge_rate: float = Field(default=1.0, gt=0)
-    steps: int = Field(default=1000, ge=1)
+    steps: int = Field(default=600, ge=1)
     batch_size: int = Field(default=64, ge=2)
     ramp: float = Field(default=0.3, ge=0, le=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)

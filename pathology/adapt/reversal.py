@@ -29,7 +29,7 @@ def reverse_gradient(values: Tensor, strength: float) -> Tensor:
     return made
 
 
-def reversal_strength(step: int, total: int, steepness: float = 10.0) -> float:
+def reversal_strength(step: float, total: int, steepness: float = 10.0) -> float:
     """From 0 to 1 over a training: a function of the step and nothing else.
 
     2 / (1 + exp(-steepness * step / total)) - 1, as in DANN (Ganin et al., JMLR 2016).

@@ -25,7 +25,9 @@ from pathology.adapt.network import (
 )
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 
-REBALANCE_EVERY = 100  # steps
+REBALANCE_EVERY = 20  # steps, where features are at hand
+PIXEL_REBALANCE_EVERY = 100  # where they must be made anew
+WAIT = 0.2  # share of the steps in which the classes' shares are found, before the target teaches
 
 
 class Balance(NamedTuple):
@@ -81,7 +83,7 @@ class AdaptStep:
 
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
-        if step % REBALANCE_EVERY == 0:
+        if step % rebalance_every(self.config) == 0:
             self._balance(step)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
@@ -114,7 +116,8 @@ class AdaptStep:
                 )
             else:
                 source, target = self.model(batch.source, SOURCE), None
-        strength = reversal_strength(step, max(1, round(self.config.ramp * self.config.steps)))
+        num = self.config.steps
+        strength = reversal_strength(step - WAIT * num, max(1, round(self.config.ramp * num)))
         found = {"label": self._label_loss(source.logits_BC, batch)}
         if self.terms.sharpness:
             found["label"] = self._sharp_loss(found["label"], batch)
@@ -247,6 +250,11 @@ class AdaptStep:
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged.load_state_dict(state["averaged"])
         self.ratio_C = state["ratio"].clone()
+
+
+def rebalance_every(config: AdaptConfig) -> int:
+    """Steps after which shares and statistics are asked for again."""
+    return PIXEL_REBALANCE_EVERY if config.is_pixels else REBALANCE_EVERY
 
 
 def _optimizer(

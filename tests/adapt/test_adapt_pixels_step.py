@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pathology.adapt.balance import PixelBalance
+from pathology.adapt.balance import PSEUDO_TILES, PixelBalance
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.domain_norm import choose_statistics, encoder_of, statistics_of
@@ -192,7 +192,7 @@ def test_balance_looks_at_what_the_encoder_makes_now() -> None:
     def look(model: DomainClassifier) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
             one, other = model.features(seen.source, SOURCE), model.features(seen.target, TARGET)
-        asked.append((model, other.mean(dim=0)))
+        asked.append((model, one, other))
         return one.numpy(), other.numpy()
 
     label_N = seen.label_S.numpy()
@@ -200,7 +200,10 @@ def test_balance_looks_at_what_the_encoder_makes_now() -> None:
     made = encoder("frozen")
     step = AdaptStep(config, DomainClassifier(6, 2, 8, 0.0, made), torch.ones(2), balance)
     step(batch(0), 0)
-    ((model, mean_F),) = asked
+    ((model, source_NF, target_NF),) = asked
     assert model is step.averaged
     assert step.ratio_C.tolist() == [1.0, 1.0]
-    assert np.allclose(step.averaged.mean_2F[TARGET], mean_F, atol=1e-5)
+    mean_F = step.averaged.mean_2F[TARGET]
+    share = 64 / (64 + PSEUDO_TILES)  # the target's own say
+    wanted_F = share * target_NF.mean(dim=0) + (1 - share) * source_NF.mean(dim=0)
+    assert torch.allclose(mean_F, wanted_F, atol=1e-5)

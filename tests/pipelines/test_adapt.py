@@ -112,7 +112,8 @@ def test_as_a_command_and_its_model_predicts(
     assert {name.split(".")[0] for name in state} == {"bag"}
     assert card.metrics["share_0"] + card.metrics["share_1"] == pytest.approx(1)
     assert sorted(p.name for p in (tmp_path / "scope.run").iterdir()) == [
-        "checkpoint.pt", "curves.png", "metrics.jsonl", "run.json", "source_only",
+        "checkpoint.pt", "curves.png", "differences.png", "domains.png", "metrics.jsonl",
+        "run.json", "source_only",
     ]  # fmt: skip
     ask = [
         *words, "predict", out, target, "--out", tmp_path / "p.csv", "--weights", weights,
@@ -136,7 +137,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     train_adapt(read, tmp_path / "whole.pt", long)
 
     def stop(step: int, values: dict[str, float]) -> None:
-        if step == 510:  # after the checkpoint of step 500
+        if step == 510:  # after the checkpoint of step 300
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -144,7 +145,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     assert not (tmp_path / "part.pt").exists()
     said: list[str] = []
     train_adapt(read, tmp_path / "part.pt", long, say=said.append)
-    assert "went on from step 500 of an earlier run" in said
+    assert "went on from step 300 of an earlier run" in said
     one, other = (load_classifier(tmp_path / f"{name}.pt") for name in ("whole", "part"))
     assert one[0] == other[0]
     for name, value in one[1].items():
