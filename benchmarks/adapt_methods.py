@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from adapt_data import WORSE, ColonData, Setting
@@ -24,8 +24,9 @@ from pathology.adapt.balance import probabilities
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import TARGET
 from pathology.core.config import load_config
+from pipelines.adapt_inputs import DomainFeatures
 from pipelines.adapt_scores import balanced_accuracy, warnings_of
-from pipelines.adapt_train import has_twin, scores_of, train_on
+from pipelines.adapt_train import Domains, has_twin, scores_of, train_on
 
 PLAIN = Setting()
 TABLES = ("methods", "ablation", "curves")
@@ -90,14 +91,21 @@ def curve_rows(methods: list[str]) -> list[Row]:
     return [Row(f"{n} | {m}", m, setting) for n, setting in settings.items() for m in methods]
 
 
+class Source(Protocol):
+    """What gives the domains of a run, and the part of the target that tests."""
+
+    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainFeatures]: ...
+
+
 class Bench:
     """Results by row and seed, found in the file or made."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, data: Source) -> None:
         self.base = load_config(AdaptConfig, None, options.set)
         self.folder = options.out / options.label
         self.lines = options.out / f"{options.label}.jsonl"
-        self.data = ColonData(options.data, options.out / "data", self.base, options.device)
+        options.out.mkdir(parents=True, exist_ok=True)
+        self.data = data
         self.found: dict[tuple[str, int], dict[str, Any]] = {}
         if self.lines.exists():
             for line in self.lines.read_text().splitlines():
@@ -212,7 +220,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def main(words: list[str]) -> None:
     options = parse(words)
     keep_to_cores(2)
-    bench = Bench(options)
+    base = load_config(AdaptConfig, None, options.set)
+    bench = Bench(options, ColonData(options.data, options.out / "data", base, options.device))
     every = {
         "methods": method_rows(), "ablation": ablation_rows(),
         "curves": curve_rows(options.curve_methods),
