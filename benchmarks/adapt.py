@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from adapt_data import ColonData, Setting
+from adapt_data import ALL, ON_CPU, ColonData, Setting
 from measure import keep_to_cores
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -29,7 +29,9 @@ from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier, Judge, weighted_statistics
 from pathology.adapt.prior import class_balance
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
-from pipelines.adapt_train import Domains, train_adapt, train_on
+from pipelines.adapt_domains import Domains
+from pipelines.adapt_train import train_adapt
+from pipelines.adapt_training import train_on
 
 LEAVE_OUT = 20  # steps before the clock starts
 
@@ -37,7 +39,10 @@ LEAVE_OUT = 20  # steps before the clock starts
 def ours(domains: Domains, config: AdaptConfig, folder: Path) -> float:
     """Steps per second with all that belongs to them: measurements, checkpoints, rebalancing."""
     times: list[float] = []
-    train_on(domains, config, folder, on_step=lambda step, _: times.append(time.perf_counter()))
+    train_on(
+        domains, config, ON_CPU, folder,
+        on_step=lambda step, _: times.append(time.perf_counter()),
+    )  # fmt: skip
     return (len(times) - LEAVE_OUT) / (times[-1] - times[LEAVE_OUT - 1])
 
 
@@ -52,9 +57,9 @@ def plain(domains: Domains, config: AdaptConfig) -> float:
     """DMAN as one would write it down: no rebalancing, no checkpoints, nothing kept."""
     source, target, num = domains.train, domains.target, len(domains.classes)
     terms, steps = config.term_weights(), config.steps
-    model = DomainClassifier(source.features_NF.shape[1], num, config.width, config.dropout)
+    model = DomainClassifier(source.values.shape[1], num, config.width, config.dropout)
     for domain, part in ((SOURCE, source), (TARGET, target)):
-        model.set_statistics(domain, weighted_statistics(part.features_NF))
+        model.set_statistics(domain, weighted_statistics(part.read(ALL)))
     judge = Judge(config.width, num, config.judge_width, is_conditional=False)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
     optimizer = torch.optim.AdamW(
@@ -63,10 +68,10 @@ def plain(domains: Domains, config: AdaptConfig) -> float:
     )  # fmt: skip
     weight_C = torch.from_numpy(class_balance(source.label_N, num, terms.balance)).float()
     labelled = batches(
-        torch.from_numpy(source.features_NF), torch.from_numpy(source.label_N),
+        torch.from_numpy(source.read(ALL)), torch.from_numpy(source.label_N),
         batch=config.batch_size, steps=steps,
     )  # fmt: skip
-    unlabelled = batches(torch.from_numpy(target.features_NF), batch=config.batch_size, steps=steps)
+    unlabelled = batches(torch.from_numpy(target.read(ALL)), batch=config.batch_size, steps=steps)
     start = 0.0
     model.train()
     for step, ((x, label), (y,)) in enumerate(zip(labelled, unlabelled, strict=True)):
@@ -112,7 +117,7 @@ def main() -> None:
     seconds = []
     for repeat in range(options.repeats):
         start = time.perf_counter()
-        train_adapt(domains, scratch / f"{repeat}.pt", config)
+        train_adapt(domains, scratch / f"{repeat}.pt", config, ON_CPU)
         seconds.append(time.perf_counter() - start)
     print(f"the whole task from features: {statistics.median(seconds):.1f} s")
     shutil.rmtree(scratch)

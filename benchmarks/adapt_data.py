@@ -23,13 +23,15 @@ from pathology.models.encoder import make_encoder
 from pathology.simulate.microscope import MicroscopeConfig, microscope_frame
 from pathology.stain.config import StainConfig
 from pathology.stain.fit import fit_reference
-from pipelines.adapt_inputs import DomainFeatures
-from pipelines.adapt_train import VAL_SHARE, Domains
+from pipelines.adapt_domains import VAL_SHARE, AdaptOptions, Domains
+from pipelines.adapt_inputs import DomainTiles
 from pipelines.input_kinds import look_at
 from pipelines.tile_samples import Sampling, iter_samples
 
 CLASSES = ("benign", "malignant")
 GLAS_MPP = 0.62
+ALL = slice(None)
+ON_CPU = AdaptOptions(device="cpu")
 NUM_COPIES = 4  # of each source tile, in other stains
 ADAPT_SHARE = 0.6  # of the target's groups, unlabelled; the others test
 _PERFECT = {
@@ -74,6 +76,31 @@ class Tiles:
         """The tiles of each slide."""
         for slide in range(len(self.records)):
             yield self.tiles_NHW3[self.slide_N == slide]
+
+
+def tiles_of(
+    features_NF: NDArray[np.float32],
+    slide_N: NDArray[np.int64],
+    slide_ids: tuple[str, ...],
+    label_S: NDArray[np.int64],
+    mpp: float | None,
+    stain: str,
+) -> DomainTiles:
+    """Tiles of a domain as features."""
+    rows = np.arange(len(features_NF))
+    return DomainTiles(features_NF, rows, slide_N, slide_ids, label_S, mpp, stain)
+
+
+def domains_of(
+    train: DomainTiles,
+    val: DomainTiles,
+    target: DomainTiles,
+    classes: tuple[str, ...],
+    tiles: TileContract,
+    names: tuple[str, str],
+) -> Domains:
+    """Both domains as features, each slide of the target a case of its own."""
+    return Domains(train, val, target, classes, tiles, names, None, None, target.slide_ids)
 
 
 def write_manifests(data: Path, out: Path) -> dict[str, Path]:
@@ -121,7 +148,7 @@ class ColonData:
             tuple(records[s.slide_id] for s in samples),
         )
 
-    def _features(self, name: str, change: str = "plain") -> DomainFeatures:
+    def _features(self, name: str, change: str = "plain") -> DomainTiles:
         """Of source or target, plain or changed: the augmented hold NUM_COPIES of each tile."""
         path = self.out / f"{name}_{change.replace(' ', '_')}_{self.config.encoder}.npz"
         if not path.exists():
@@ -133,7 +160,7 @@ class ColonData:
                 label=[CLASSES.index(r.label) for r in records],
             )  # fmt: skip
         with np.load(path) as kept:
-            return DomainFeatures(
+            return tiles_of(
                 kept["features"], kept["slide"], tuple(map(str, kept["ids"])), kept["label"],
                 GLAS_MPP if name == "source" else None, "raw",
             )  # fmt: skip
@@ -159,7 +186,7 @@ class ColonData:
         rows = {r.slide_id: r for r in read_manifest(self.manifests[name]).slides}
         return [rows[slide_id] for slide_id in self.features(name).slide_ids]
 
-    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainFeatures]:
+    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainTiles]:
         """What is learned from, and the part of the target that tests."""
         random = np.random.default_rng([seed, 7])
         whole = self.features("target", setting.target)
@@ -177,15 +204,15 @@ class ColonData:
             adapt = np.sort(random.permutation(adapt)[: setting.num])
         tiles = TileContract(
             size_px=self.config.size_px, mpp=GLAS_MPP, stain="raw", encoder=self.config.encoder,
-            num_features=whole.features_NF.shape[1],
+            num_features=whole.values.shape[1],
         )  # fmt: skip
         names = ("glas", "lc25000_colon")
-        learned = Domains(train, val, whole.chosen(adapt.tolist()), CLASSES, tiles, names)
+        learned = domains_of(train, val, whole.chosen(adapt.tolist()), CLASSES, tiles, names)
         return learned, whole.chosen(test.tolist())
 
     def _source(
         self, setting: Setting, seed: int, random: np.random.Generator
-    ) -> tuple[DomainFeatures, DomainFeatures]:
+    ) -> tuple[DomainTiles, DomainTiles]:
         plain = self.features("source")
         split = split_of_manifest(self.records("source"), VAL_SHARE, seed)
         number = {slide_id: i for i, slide_id in enumerate(plain.slide_ids)}
@@ -195,8 +222,8 @@ class ColonData:
         chosen = plain.chosen(train)
         if setting.source == "augmented":
             more = self.features("source", "augmented").chosen(train)
-            chosen = DomainFeatures(
-                np.concatenate([chosen.features_NF, more.features_NF]),
+            chosen = tiles_of(
+                np.concatenate([chosen.read(ALL), more.read(ALL)]),
                 np.concatenate([chosen.slide_N, more.slide_N]),
                 chosen.slide_ids, chosen.label_S, chosen.mpp, chosen.stain,
             )  # fmt: skip

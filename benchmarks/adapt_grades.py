@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from adapt_data import GLAS_MPP, Setting
+from adapt_data import GLAS_MPP, Setting, domains_of, tiles_of
 from adapt_methods import Bench, Row, table
 from measure import keep_to_cores
 from numpy.typing import NDArray
@@ -30,8 +30,8 @@ from pathology.models.encode import encode, prepare
 from pathology.models.encoder import make_encoder
 from pathology.simulate.microscope import MicroscopeConfig, microscope_frame
 from pathology.tiling.store import open_tiles
-from pipelines.adapt_inputs import DomainFeatures
-from pipelines.adapt_train import VAL_SHARE, Domains
+from pipelines.adapt_domains import VAL_SHARE, Domains
+from pipelines.adapt_inputs import DomainTiles
 from pipelines.flat_pictures import evenly, squares_of
 from pipelines.tile import TileOptions, run_tiling
 from pipelines.tile_truth import truth_of_tiles
@@ -49,7 +49,7 @@ class GradeData:
         self.source, self.target = cache(self._source), cache(self._target)
         self.encoder = cache(lambda: prepare(make_encoder(config.encoder), options.device))
 
-    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainFeatures]:
+    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainTiles]:
         """What is learned from, and the part of the target that tests."""
         if setting != Setting():
             raise ValueError(f"{setting}: there is none of it here")
@@ -67,12 +67,12 @@ class GradeData:
         is_adapt = np.isin(fields, adapt)
         tiles = TileContract(
             size_px=self.config.size_px, mpp=GLAS_MPP, stain="raw", encoder=self.config.encoder,
-            num_features=source.features_NF.shape[1],
+            num_features=source.values.shape[1],
         )  # fmt: skip
         unlabelled, test = (
             target.chosen(np.flatnonzero(rows).tolist()) for rows in (is_adapt, ~is_adapt)
         )
-        return Domains(train, val, unlabelled, GRADES, tiles, ("slides", "camera")), test
+        return domains_of(train, val, unlabelled, GRADES, tiles, ("slides", "camera")), test
 
     def cohort(self) -> Path:
         """The manifest of slides of known patients."""
@@ -88,7 +88,7 @@ class GradeData:
             (folder / "done").touch()
         return folder / "manifest.csv"
 
-    def _source(self) -> tuple[DomainFeatures, NDArray[np.str_]]:
+    def _source(self) -> tuple[DomainTiles, NDArray[np.str_]]:
         """Tiles of known grade, and the slide of each."""
         manifest, run = self.cohort(), self.options.out / "run"
         settings = (f"tile.mpp={GLAS_MPP}", f"tile.size_px={self.config.size_px}")
@@ -105,7 +105,7 @@ class GradeData:
             grades += truth[rows].tolist()
         return self._encoded("source", np.concatenate(blocks), names, grades)
 
-    def _target(self) -> tuple[DomainFeatures, NDArray[np.str_]]:
+    def _target(self) -> tuple[DomainTiles, NDArray[np.str_]]:
         """Tiles of the camera's pictures, and the field of each."""
         with self.cohort().open(newline="") as stream:
             seen = {p for row in csv.DictReader(stream) for p in row["patients"].split()}
@@ -124,12 +124,12 @@ class GradeData:
 
     def _encoded(
         self, name: str, tiles_NHW3: NDArray[np.uint8], names: list[str], grades: list[int]
-    ) -> tuple[DomainFeatures, NDArray[np.str_]]:
+    ) -> tuple[DomainTiles, NDArray[np.str_]]:
         path = self.options.out / f"{name}_{self.config.encoder}.npy"
         if not path.exists():
             np.save(path, encode(self.encoder(), tiles_NHW3, device=self.options.device))
         ids = tuple(f"{n}_{i}" for i, n in enumerate(names))
-        found = DomainFeatures(
+        found = tiles_of(
             np.load(path), np.arange(len(ids)), ids, np.array(grades, np.int64), GLAS_MPP, "raw"
         )
         return found, np.array(names)

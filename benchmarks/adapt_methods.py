@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from adapt_data import WORSE, ColonData, Setting
+from adapt_data import ALL, ON_CPU, WORSE, ColonData, Setting
 from measure import keep_to_cores
 from stain_scanners import spread
 
@@ -24,9 +24,11 @@ from pathology.adapt.balance import probabilities
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import TARGET
 from pathology.core.config import load_config
-from pipelines.adapt_inputs import DomainFeatures
+from pipelines.adapt_domains import Domains
+from pipelines.adapt_inputs import DomainTiles
 from pipelines.adapt_scores import balanced_accuracy, warnings_of
-from pipelines.adapt_train import Domains, has_twin, scores_of, train_on
+from pipelines.adapt_train import has_twin, scores_of
+from pipelines.adapt_training import train_on
 
 PLAIN = Setting()
 TABLES = ("methods", "ablation", "curves")
@@ -94,7 +96,7 @@ def curve_rows(methods: list[str]) -> list[Row]:
 class Source(Protocol):
     """What gives the domains of a run, and the part of the target that tests."""
 
-    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainFeatures]: ...
+    def domains(self, setting: Setting, seed: int) -> tuple[Domains, DomainTiles]: ...
 
 
 class Bench:
@@ -126,11 +128,13 @@ class Bench:
             config = self.config(row, seed)
             domains, test = self.data.domains(row.setting, seed)
             model = self._trained(row, seed)
-            metrics = scores_of(model, domains)
+            metrics = scores_of(model, domains, config)
             if has_twin(config):
-                twin = scores_of(self.twin(_without_target(row.setting), seed), domains)
+                plain = self.config(Row("source", "source"), seed)
+                twin = self.twin(_without_target(row.setting), seed)
+                twin = scores_of(twin, domains, plain)
                 metrics |= {f"source_only_{name}": value for name, value in twin.items()}
-            answers = probabilities(model, test.features_NF, TARGET)
+            answers = probabilities(model, test.read(ALL), TARGET)
             one = {
                 "row": row.name,
                 "seed": seed,
@@ -151,13 +155,13 @@ class Bench:
             return self.twin(_without_target(row.setting), seed)
         domains, _ = self.data.domains(row.setting, seed)
         config = self.config(row, seed)
-        return train_on(domains, config, self._run(row, seed))
+        return train_on(domains, config, ON_CPU, self._run(row, seed))
 
     def _twin(self, setting: Setting, seed: int) -> Any:
         """Taught by the source alone: one for all targets."""
         row = Row("source", "source", setting)
         domains, _ = self.data.domains(setting, seed)
-        return train_on(domains, self.config(row, seed), self._run(row, seed))
+        return train_on(domains, self.config(row, seed), ON_CPU, self._run(row, seed))
 
     def _run(self, row: Row, seed: int) -> Path:
         changed = [f"{k}={v}" for k, v in asdict(row.setting).items() if v is not None]

@@ -58,15 +58,15 @@ def draw_differences(
     after: DomainClassifier,
 ) -> None:
     """The target's tiles on which two classifiers differ most, at most a few of a slide."""
-    answers = [
+    one_NC, other_NC = (
         probabilities(model, Looker(model, config, is_fast=True)(domains.target, TARGET), TARGET)
         for model in (before, after)
-    ]
-    chosen = most_apart(*answers, domains.target.slide_N)
+    )
+    chosen = most_apart(one_NC, other_NC, domains.target.slide_N)
     found = [
         Disagreement(
             domains.target.slide_ids[domains.target.slide_N[number]], tile,
-            answers[0][number], answers[1][number],
+            one_NC[number], other_NC[number],
         )
         for number, tile in zip(chosen.tolist(), _tiles(domains, chosen), strict=True)
     ]  # fmt: skip
