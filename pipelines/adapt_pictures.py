@@ -57,22 +57,27 @@ def draw_differences(
     before: DomainClassifier,
     after: DomainClassifier,
 ) -> None:
-    """The target's tiles on which two classifiers differ most, at most a few of a slide."""
+    """The target's tiles on which two classifiers differ most, at most a few of a slide.
+
+    Nothing where their pixels cannot be had again.
+    """
     one_NC, other_NC = (
         probabilities(model, Looker(model, config, is_fast=True)(domains.target, TARGET), TARGET)
         for model in (before, after)
     )
     chosen = most_apart(one_NC, other_NC, domains.target.slide_N)
+    tiles = _tiles(domains, chosen)
+    if not tiles:
+        return
     found = [
         Disagreement(
             domains.target.slide_ids[domains.target.slide_N[number]], tile,
             one_NC[number], other_NC[number],
         )
-        for number, tile in zip(chosen.tolist(), _tiles(domains, chosen), strict=True)
+        for number, tile in zip(chosen.tolist(), tiles, strict=True)
     ]  # fmt: skip
-    if found:
-        title = f"{domains.names[1]}: by the source alone, and by {config.method}"
-        draw_disagreements(found, domains.classes, path, title)
+    title = f"{domains.names[1]}: by the source alone, and by {config.method}"
+    draw_disagreements(found, domains.classes, path, title)
 
 
 def most_apart(
