@@ -84,7 +84,8 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
     assert done.returncode == 0, done.stderr
     assert "by the source alone" in done.stdout
     assert sorted(p.name for p in (tmp_path / "all.run").iterdir()) == [
-        "checkpoint.pt", "curves.png", "metrics.jsonl", "run.json", "source_only",
+        "checkpoint.pt", "curves.png", "differences.png", "domains.png", "metrics.jsonl",
+        "run.json", "source_only",
     ]  # fmt: skip
     lines = (tmp_path / "all.run" / "metrics.jsonl").read_text()
     assert '"masked"' in lines and '"adversary"' in lines
