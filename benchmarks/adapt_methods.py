@@ -26,7 +26,7 @@ from pathology.adapt.network import TARGET
 from pathology.core.config import load_config
 from pipelines.adapt_domains import Domains
 from pipelines.adapt_inputs import DomainTiles
-from pipelines.adapt_scores import balanced_accuracy, warnings_of
+from pipelines.adapt_scores import balanced_accuracy, see, warnings_of
 from pipelines.adapt_train import has_twin, scores_of
 from pipelines.adapt_training import train_on
 
@@ -128,11 +128,11 @@ class Bench:
             config = self.config(row, seed)
             domains, test = self.data.domains(row.setting, seed)
             model = self._trained(row, seed)
-            metrics = scores_of(model, domains, config)
+            metrics = scores_of(see(model, domains.target, config), domains, config)
             if has_twin(config):
                 plain = self.config(Row("source", "source"), seed)
                 twin = self.twin(_without_target(row.setting), seed)
-                twin = scores_of(twin, domains, plain)
+                twin = scores_of(see(twin, domains.target, plain), domains, plain)
                 metrics |= {f"source_only_{name}": value for name, value in twin.items()}
             answers = probabilities(model, test.read(ALL), TARGET)
             one = {

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pathology.adapt.balance import probabilities
-from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pathology.evaluation.domain_plots import (
     Disagreement,
@@ -19,64 +17,46 @@ from pathology.evaluation.domain_plots import (
 )
 from pathology.slides.reader import Pixels
 from pipelines.adapt_domains import Domains
-from pipelines.adapt_training import Looker
+from pipelines.adapt_scores import Seen
 
 SHOWN = 500  # tiles of each domain in a chart
 NUM_TILES, OF_A_SLIDE = 16, 2  # that are shown where answers differ most
 
 
-def draw_embedding(
-    path: Path,
-    domains: Domains,
-    config: AdaptConfig,
-    before: DomainClassifier,
-    after: DomainClassifier,
-) -> None:
+def draw_embedding(path: Path, domains: Domains, method: str, before: Seen, after: Seen) -> None:
     """What two classifiers see before their last layer, of some tiles of both domains."""
-    some = domains.train.some(SHOWN), domains.target.some(SHOWN)
+    source, target = domains.train, domains.target
+    one, other = source.some(SHOWN), target.some(SHOWN)
     panels = {}
-    for name, model in (("the source alone", before), (config.method, after)):
-        look = Looker(model, config)
-        points = []
-        for part, domain, rows in zip(
-            (domains.train, domains.target), (SOURCE, TARGET), some, strict=True
-        ):
-            features_NF = look(part, domain, rows)
-            answer_N = probabilities(model, features_NF, domain).argmax(axis=1)
-            class_N = part.label_N[rows] if domain == SOURCE else answer_N
-            points.append(DomainPoints(_hidden(model, features_NF, domain), class_N))
-        panels[name] = points[0], points[1]
+    for name, seen in (("the source alone", before), (method, after)):
+        source_NF = _hidden(seen.model, seen.look(source, SOURCE, one), SOURCE)
+        target_NF = _hidden(seen.model, seen.target_NF[other], TARGET)
+        panels[name] = (
+            DomainPoints(source_NF, source.label_N[one]),
+            DomainPoints(target_NF, seen.answers_NC[other].argmax(axis=1)),
+        )
     title = f"{domains.names[0]} to {domains.names[1]}: hidden features, principal axes"
     draw_domains(panels, domains.classes, path, title)
 
 
-def draw_differences(
-    path: Path,
-    domains: Domains,
-    config: AdaptConfig,
-    before: DomainClassifier,
-    after: DomainClassifier,
-) -> None:
+def draw_differences(path: Path, domains: Domains, method: str, before: Seen, after: Seen) -> None:
     """The target's tiles on which two classifiers differ most, at most a few of a slide.
 
     Nothing where their pixels cannot be had again.
     """
-    one_NC, other_NC = (
-        probabilities(model, Looker(model, config, is_fast=True)(domains.target, TARGET), TARGET)
-        for model in (before, after)
-    )
-    chosen = most_apart(one_NC, other_NC, domains.target.slide_N)
+    slide_N = domains.target.slide_N
+    chosen = most_apart(before.answers_NC, after.answers_NC, slide_N)
     tiles = _tiles(domains, chosen)
     if not tiles:
         return
     found = [
         Disagreement(
-            domains.target.slide_ids[domains.target.slide_N[number]], tile,
-            one_NC[number], other_NC[number],
+            domains.target.slide_ids[slide_N[number]], tile,
+            before.answers_NC[number], after.answers_NC[number],
         )
         for number, tile in zip(chosen.tolist(), tiles, strict=True)
     ]  # fmt: skip
-    title = f"{domains.names[1]}: by the source alone, and by {config.method}"
+    title = f"{domains.names[1]}: by the source alone, and by {method}"
     draw_disagreements(found, domains.classes, path, title)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from pathology.adapt.choose import (
     mean_entropy,
     soft_neighborhood_density,
 )
+from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pipelines.adapt_inputs import DomainTiles
+from pipelines.adapt_training import Looker
 
 PLAIN = "source_only_"
 LEAST = 1e-12
@@ -23,20 +26,37 @@ LEAST_SHARE = 0.02  # of the target's tiles, below which a class is nearly gone
 MARGIN = 0.05  # of the estimated loss, above which adaptation is held to have done harm
 DROP = 0.05  # the same of accuracy on the source
 MOST_TILES = 4000  # of each domain that the scores look at
-Look = Callable[..., NDArray[np.float32]]  # features of tiles of a domain, of all or of some
+
+
+class Seen(NamedTuple):
+    """A classifier, with what it makes of the target, looked at once.
+
+    look        features of tiles
+    target_NF   of all tiles of the target; answers_NC on them
+    """
+
+    model: DomainClassifier
+    look: Looker
+    target_NF: NDArray[np.float32]
+    answers_NC: NDArray[np.float64]
+
+
+def see(model: DomainClassifier, target: DomainTiles, config: AdaptConfig) -> Seen:
+    """Pass the target through a classifier."""
+    look = Looker(model, config, is_fast=True)
+    target_NF = look(target, TARGET)
+    return Seen(model, look, target_NF, probabilities(model, target_NF, TARGET))
 
 
 def scores_without_labels(
-    model: DomainClassifier,
+    seen: Seen,
     train: DomainTiles,
     val: DomainTiles,
     target: DomainTiles,
-    look: Look,
     asked_N: NDArray[np.bool_],
 ) -> dict[str, float]:
     """Scores by name; those of the target that need labels only where it has them.
 
-    look     features of tiles; see Looker
     asked_N  the target's tiles whose labels are compared with
 
     source_accuracy  balanced accuracy on the source's slides that were set aside
@@ -44,8 +64,7 @@ def scores_without_labels(
     share_K          of the target's tiles that are given to class K
     target_accuracy  balanced accuracy by tiles, where the target came with labels
     """
-    target_NF = look(target, TARGET)
-    answers_NC = probabilities(model, target_NF, TARGET)
+    model, look, target_NF, answers_NC = seen
     num_classes = answers_NC.shape[1]
     some = target.some(MOST_TILES)
     found = {

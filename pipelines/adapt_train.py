@@ -19,8 +19,8 @@ from pathology.training.loop import Values
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_inputs import Say
 from pipelines.adapt_pictures import draw_differences, draw_embedding
-from pipelines.adapt_scores import scores_without_labels, warnings_of
-from pipelines.adapt_training import Looker, train_on
+from pipelines.adapt_scores import Seen, scores_without_labels, see, warnings_of
+from pipelines.adapt_training import train_on
 from pipelines.features import weights_digest
 
 __all__ = ["AdaptOptions", "Domains", "has_twin", "read_domains", "run_folder", "train_adapt"]
@@ -53,16 +53,18 @@ def train_adapt(
     config = AdaptConfig.model_validate(config.model_dump() | {"classes": domains.classes})
     folder = run_folder(out)
     model = train_on(domains, config, options, folder, on_step=on_step, say=say)
-    metrics = scores_of(model, domains, config)
+    seen = see(model, domains.target, config)
+    metrics = scores_of(seen, domains, config)
     if has_twin(config):
         plain = twin_of(config)
         twin = train_on(
             domains, plain, options, folder / "source_only", say=say,
             on_step=lambda step, values: on_step(config.steps + step, values),
         )  # fmt: skip
-        metrics |= {f"source_only_{k}": v for k, v in scores_of(twin, domains, plain).items()}
-        draw_embedding(folder / "domains.png", domains, config, twin, model)
-        draw_differences(folder / "differences.png", domains, config, twin, model)
+        before = see(twin, domains.target, plain)
+        metrics |= {f"source_only_{k}": v for k, v in scores_of(before, domains, plain).items()}
+        draw_embedding(folder / "domains.png", domains, config.method, before, seen)
+        draw_differences(folder / "differences.png", domains, config.method, before, seen)
     for line in warnings_of(metrics, domains.classes):
         say(line)
     encoder = _encoder_in_use(model, domains)
@@ -110,14 +112,13 @@ def twin_of(config: AdaptConfig) -> AdaptConfig:
     return config.model_copy(update=changes)
 
 
-def scores_of(model: DomainClassifier, domains: Domains, config: AdaptConfig) -> dict[str, float]:
+def scores_of(seen: Seen, domains: Domains, config: AdaptConfig) -> dict[str, float]:
     """Scores of a classifier; see scores_without_labels. Slides that taught are not counted."""
-    target, look = domains.target, Looker(model, config, is_fast=True)
-    is_taught_N = domains.taught(config)
+    target, is_taught_N = domains.target, domains.taught(config)
     asked_N = target.label_N >= 0
     if (asked_N & ~is_taught_N).any():
         asked_N &= ~is_taught_N
-    return scores_without_labels(model, domains.train, domains.val, target, look, asked_N)
+    return scores_without_labels(seen, domains.train, domains.val, target, asked_N)
 
 
 def _encoder_in_use(model: DomainClassifier, domains: Domains) -> Encoder | None:

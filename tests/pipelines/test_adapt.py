@@ -71,13 +71,16 @@ def write_manifest(path: Path, folder: Path, labels: tuple[str, str] = ("benign"
     return path
 
 
+def write_domains(folder: Path) -> tuple[Path, Path]:
+    """A manifest of the source, and a folder of the target."""
+    source = write_pictures(folder / "slides", is_target=False)
+    target = write_pictures(folder / "camera", is_target=True)
+    return write_manifest(folder / "source.csv", source), target
+
+
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A manifest of the source, and a folder of the target."""
-    folder = tmp_path_factory.mktemp("adapt")
-    source = write_pictures(folder / "slides", is_target=False)
-    write_pictures(folder / "camera", is_target=True)
-    return write_manifest(folder / "source.csv", source), folder / "camera"
+    return write_domains(tmp_path_factory.mktemp("adapt"))
 
 
 @pytest.fixture(scope="module")

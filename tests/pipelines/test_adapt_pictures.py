@@ -9,7 +9,7 @@ from pathology.evaluation.domain_plots import DomainPoints, draw_domains
 from pipelines.adapt_pictures import NUM_TILES, OF_A_SLIDE, _tiles, most_apart
 from pipelines.adapt_train import AdaptOptions
 from tests.pipelines.small_encoder import write_weights
-from tests.pipelines.test_adapt import config, read_domains, write_manifest, write_pictures
+from tests.pipelines.test_adapt import config, read_domains, write_domains
 
 
 def test_tiles_on_which_answers_differ_most_few_of_a_slide() -> None:
@@ -24,24 +24,17 @@ def test_tiles_on_which_answers_differ_most_few_of_a_slide() -> None:
 
 
 def test_the_very_tiles_are_read_again(tmp_path: Path) -> None:
-    source = write_manifest(
-        tmp_path / "s.csv", write_pictures(tmp_path / "slides", is_target=False)
-    )
-    target = write_pictures(tmp_path / "camera", is_target=True)
+    source, target = write_domains(tmp_path)
     weights = write_weights(tmp_path / "w.pt")
     options = AdaptOptions(device="cpu", weights=weights, target_mpp=0.5)
-    settings = config(size_px=32)
-    features = read_domains(source, target, settings, options)
-    pixels = read_domains(source, target, replace_rate(settings), options, tmp_path / "run")
+    features = read_domains(source, target, config(size_px=32), options)
+    pixels = read_domains(
+        source, target, config(size_px=32, encoder_rate=0.1), options, tmp_path / "run"
+    )
     numbers = np.array([3, 7, 6])
     for tile, wanted in zip(_tiles(features, numbers), _tiles(pixels, numbers), strict=True):
         np.testing.assert_array_equal(tile, wanted)
     assert _tiles(replace(features, again=None), numbers) == []
-
-
-def replace_rate(settings):  # type: ignore[no-untyped-def]
-    """The same settings with an encoder that learns."""
-    return settings.model_copy(update={"encoder_rate": 0.1})
 
 
 def test_a_chart_of_two_domains(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipelines.input_kinds import look_at
 from pipelines.predict import load_for_use, predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
 from tests.pipelines.small_encoder import SMALLEST, write_weights
-from tests.pipelines.test_adapt import NUM, write_manifest, write_pictures
+from tests.pipelines.test_adapt import NUM, write_domains, write_manifest
 
 SETTINGS = {
     "encoder": SMALLEST, "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
@@ -30,11 +30,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A manifest of the source, and a folder of the target."""
-    folder = tmp_path_factory.mktemp("adapt")
-    source = write_pictures(folder / "slides", is_target=False)
-    write_pictures(folder / "camera", is_target=True)
-    return write_manifest(folder / "source.csv", source), folder / "camera"
+    return write_domains(tmp_path_factory.mktemp("adapt"))
 
 
 @pytest.fixture(scope="module")
