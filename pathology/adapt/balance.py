@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.network import TARGET, DomainClassifier, Statistics, weighted_statistics
-from pathology.adapt.prior import class_balance, prior_of, target_prior
-from pathology.adapt.step import WAIT, Balance
+from pathology.adapt.network import (
+    SOURCE,
+    TARGET,
+    DomainClassifier,
+    Statistics,
+    weighted_statistics,
+)
+from pathology.adapt.prior import class_balance, prior_of, share_explained, target_prior
+from pathology.adapt.step import Balance
 
 BLOCK = 8192
 SMOOTHING = 0.5  # share of the last estimate that is kept
@@ -39,16 +45,22 @@ class FeatureBalance:
     every_M: NDArray[np.int64] | None = None
 
     def __call__(self, model: DomainClassifier, ratio_C: Tensor, step: int) -> Balance:
-        """The ratio of the classes' shares, moved half way to what the answers say."""
+        """The ratio of the classes' shares, moved half way to what the answers say.
+
+        Less far where the classifier knows little of the source yet: of a guess, expectation and
+        maximization make a single class.
+        """
         every_M = self.label_N if self.every_M is None else self.every_M
         source_C = prior_of(every_M, self.num_classes)
         last_C = source_C * ratio_C.double().numpy()
         prior_C = last_C
-        if self.config.is_prior_estimated and step >= WAIT * self.config.steps:
+        if self.config.is_prior_estimated and step:
             weight_C = class_balance(every_M, self.num_classes, self.config.term_weights().balance)
             answers_NC = probabilities(model, self.target_NF, TARGET)
             found_C = target_prior(answers_NC, source_C * weight_C)
-            prior_C = SMOOTHING * last_C + (1 - SMOOTHING) * found_C
+            source_NC = probabilities(model, self.source_NF, SOURCE)
+            move = (1 - SMOOTHING) * share_explained(source_NC, self.label_N, weight_C)
+            prior_C = (1 - move) * last_C + move * found_C
         ratio = np.where(source_C > 0, prior_C / np.maximum(source_C, 1e-9), 0.0)
         return Balance(torch.from_numpy(ratio).float(), self._statistics(ratio))
 

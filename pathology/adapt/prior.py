@@ -32,6 +32,21 @@ def target_prior(
     return np.asarray(prior_C, np.float64)
 
 
+def share_explained(probability_NC: Floats, label_N: NDArray[np.int64], weight_C: Floats) -> float:
+    """How much of the labels' entropy a classifier's answers remove: 0 for a guess, 1 for all.
+
+    weight_C  how much an example of each class counts
+
+    McFadden's R squared, not below 0.
+    """
+    weight_N = np.asarray(weight_C)[label_N]
+    share_C = np.bincount(label_N, weight_N, minlength=probability_NC.shape[1]) / weight_N.sum()
+    p_N = np.asarray(probability_NC, np.float64)[np.arange(len(label_N)), label_N]
+    loss = -float(weight_N @ np.log(np.maximum(p_N, LEAST)) / weight_N.sum())
+    guess = -float((share_C * np.log(np.maximum(share_C, LEAST))).sum())
+    return max(0.0, 1 - loss / max(guess, LEAST))
+
+
 def moved(probability_NC: Floats, source_prior_C: Floats, target_prior_C: Floats) -> Floats:
     """A classifier's answers (N, C) where classes occur otherwise than it was taught."""
     ratio_C = np.asarray(target_prior_C) / np.maximum(source_prior_C, LEAST)

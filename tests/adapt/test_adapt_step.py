@@ -170,8 +170,9 @@ def test_methods_add_up_and_settings_come_on_top() -> None:
         AdaptConfig(terms={"entrophy": 1.0})
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("share", [0.2, 0.5])
-def test_the_share_of_classes_is_found_while_learning(share: float) -> None:
+def test_the_share_of_classes_is_found_while_learning(share: float, seed: int) -> None:
     """The target has few of the second class; the source counts as if it had as few."""
     random = np.random.default_rng(0)
     source, label = (x.numpy() for x in features(2000, 1, is_target=False))
@@ -180,11 +181,11 @@ def test_the_share_of_classes_is_found_while_learning(share: float) -> None:
     target = target[keep]
     config = AdaptConfig.model_validate({**SMALL, "method": "mcc", "normalization": "separate"})
     config = config.model_copy(update={"steps": 401})
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     balance = FeatureBalance(source, label, target, 2, config)
     step = AdaptStep(config, DomainClassifier(NUM, 2, 16, 0.0), torch.ones(2), balance)
     for number in range(401):
-        rows = np.random.default_rng([0, number])
+        rows = np.random.default_rng([seed, number])
         i, j = rows.integers(len(source), size=32), rows.integers(len(target), size=32)
         step(
             DomainBatch(

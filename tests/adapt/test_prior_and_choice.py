@@ -12,7 +12,7 @@ from pathology.adapt.choose import (
     mean_entropy,
     soft_neighborhood_density,
 )
-from pathology.adapt.prior import class_balance, moved, prior_of, target_prior
+from pathology.adapt.prior import class_balance, moved, prior_of, share_explained, target_prior
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 
 
@@ -37,6 +37,16 @@ def test_the_share_of_a_class_is_found_without_labels(share: float) -> None:
 def test_classes_that_the_source_lacks_stay_absent() -> None:
     found = target_prior(np.array([[0.7, 0.3, 0.0]] * 10), np.array([0.5, 0.5, 0.0]))
     assert found[2] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_explained_of_labels() -> None:
+    label = np.array([0, 0, 0, 1])
+    ones = np.ones(2)
+    assert share_explained(np.eye(2)[label], label, ones) == pytest.approx(1)
+    assert share_explained(np.tile([0.75, 0.25], (4, 1)), label, ones) == pytest.approx(0)
+    assert share_explained(np.tile([0.1, 0.9], (4, 1)), label, ones) == 0
+    even = np.tile([0.5, 0.5], (4, 1))  # is no guess at all once classes count alike
+    assert share_explained(even, label, class_balance(label, 2)) == pytest.approx(0)
 
 
 def test_answers_moved_to_the_same_prior_stay() -> None:
