@@ -33,6 +33,7 @@ from pipelines.adapt_start import Start, read_start
 from pipelines.adapt_tiles import FeatureSink, FileSink, TileSink
 from pipelines.features import weights_digest
 from pipelines.input_kinds import TileInput
+from pipelines.tile_labels import read_tile_labels
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
 
 VAL_SHARE = 0.2
@@ -50,6 +51,7 @@ class AdaptOptions:
     target_mpp  of pictures of the target that state none
     weights     a file of the encoder's
     start       a model whose weights training starts from
+    tile_labels a table of predictions, which label the source's tiles in the place of their slides
     """
 
     device: str = "auto"
@@ -60,6 +62,7 @@ class AdaptOptions:
     target_mpp: float | None = None
     weights: Path | None = None
     start: Path | None = None
+    tile_labels: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ class Domains:
                 digest.update(part.read(slice(start, start + BLOCK)).tobytes())
             digest.update(part.slide_N.tobytes())
         for part in (self.train, self.val):
-            digest.update(part.label_S.tobytes())
+            digest.update((part.label_S if part.tile_label_N is None else part.label_N).tobytes())
         return digest.hexdigest()[:12]
 
     def taught(self, config: AdaptConfig) -> NDArray[np.bool_]:
@@ -144,9 +147,14 @@ def read_domains(
     encoder = _encoder(config, options, start, classes)
     weights = weights_digest(encoder)
     sinks = _sinks(config, encoder, device_of(options.device), folder)
+    tile_labels = None
+    if options.tile_labels is not None:
+        tile_labels = read_tile_labels(
+            options.tile_labels, classes, config.class_map, class_of, config.label_confidence
+        )
     labelled = read_domain(
-        source, class_of, config, sinks[0], mpp=options.mpp, is_labelled=True, say=say,
-        on_slide=on_slide,
+        source, class_of, config, sinks[0], mpp=options.mpp, is_labelled=True,
+        tile_labels=tile_labels, say=say, on_slide=on_slide,
     )  # fmt: skip
     unlabelled = read_domain(
         target, hidden_class_of, config, sinks[1], mpp=labelled.mpp,
@@ -231,7 +239,7 @@ def _split(
     train, val = (
         labelled.chosen([number[name] for name in part]) for part in (split.train, split.val)
     )
-    missing = set(range(len(classes))) - set(train.label_S.tolist())
+    missing = set(range(len(classes))) - set(train.label_N.tolist())
     if missing:
         raise ConfigError(
             f"no slide of the source that is trained on is {classes[min(missing)]}. Each class "

@@ -16,6 +16,7 @@ from pathology.stain.contract import StainMismatch
 from pipelines.adapt_tiles import TileSink, Values
 from pipelines.grade_order import order_of
 from pipelines.input_kinds import TileInput
+from pipelines.tile_labels import TileLabels
 from pipelines.tile_samples import Sampling, iter_samples
 
 Say = Callable[[str], None]
@@ -30,6 +31,7 @@ class DomainTiles:
     row_N      where in them each tile is
     slide_N    number of each tile's slide, in slide_ids
     label_S    class of each slide, -1 where none is known
+    tile_label_N  class of each tile, where tiles have labels of their own
     mpp        microns per pixel of the tiles; None: not known
     stain      fingerprint of the stain model that they were normalized by, or "raw"
     """
@@ -41,14 +43,15 @@ class DomainTiles:
     label_S: NDArray[np.int64]
     mpp: float | None
     stain: str
+    tile_label_N: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_N)
 
     @property
     def label_N(self) -> NDArray[np.int64]:
-        """Class of each tile: its slide's."""
-        return self.label_S[self.slide_N]
+        """Class of each tile: its own, or its slide's."""
+        return self.label_S[self.slide_N] if self.tile_label_N is None else self.tile_label_N
 
     def read(self, numbers: NDArray[np.int64] | slice) -> Values:
         """Features or pixels of some of the tiles."""
@@ -68,6 +71,7 @@ class DomainTiles:
             slide_N=np.array([number[s] for s in self.slide_N[rows].tolist()], np.int64),
             slide_ids=tuple(self.slide_ids[s] for s in slides),
             label_S=self.label_S[list(slides)],
+            tile_label_N=None if self.tile_label_N is None else self.tile_label_N[rows],
         )
 
 
@@ -130,6 +134,7 @@ def read_domain(
     mpp: float | None = None,
     assume_mpp: float | None = None,
     is_labelled: bool,
+    tile_labels: TileLabels | None = None,
     say: Say,
     on_slide: Callable[[], None] = lambda: None,
 ) -> DomainTiles:
@@ -140,11 +145,13 @@ def read_domain(
     mpp          microns per pixel that tiles are cut at; None: as they come
     assume_mpp   for pictures and slides that state none
     is_labelled  whether slides without a class are left out
+    tile_labels  classes of the tiles themselves; those without are left out
     What cannot be read, or has no class where it needs one, is said and left out. Raises
     ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
     sampling = sampling_of(config, mpp, assume_mpp)
     counts: list[int] = []
+    classes: list[NDArray[np.int64]] = []
     ids: list[str] = []
     spacings: list[float] = []
     stains: set[str] = set()
@@ -157,15 +164,21 @@ def read_domain(
         elif is_labelled and sample.slide_id not in class_of:
             unlabelled.append(sample.slide_id)
         else:
+            class_N = np.full(len(sample.tiles_NHW3), class_of.get(sample.slide_id, -1))
+            if tile_labels is not None:
+                class_N = tile_labels.of(sample)
+                sample = replace(sample, tiles_NHW3=sample.tiles_NHW3[class_N >= 0])
+                class_N = class_N[class_N >= 0]
             sink.add(sample.tiles_NHW3)
             counts.append(len(sample.tiles_NHW3))
+            classes.append(class_N)
             ids.append(sample.slide_id)
             spacings += [sample.mpp] if sample.mpp else []
             stains.add(sample.stain)
     if unlabelled:
         shown = ", ".join(unlabelled[:SHOWN]) + (", ..." if len(unlabelled) > SHOWN else "")
         say(f"{given.path}: {len(unlabelled)} slides have no label and are left out ({shown})")
-    if not counts:
+    if not sum(counts):
         why = f" ({last_problem})" if last_problem else ""
         raise ArtifactError(f"{given.path}: no tiles to learn from{why}")
     if len(stains) > 1:
@@ -180,4 +193,5 @@ def read_domain(
         np.array([class_of.get(slide_id, -1) for slide_id in ids], np.int64),
         float(np.median(spacings)) if spacings else None,
         stains.pop(),
+        None if tile_labels is None else np.concatenate(classes),
     )

@@ -37,6 +37,14 @@ def train_adapt(
         Path | None,
         typer.Option(metavar="MANIFEST", help="The source's labels, if it is no manifest itself."),
     ] = None,
+    tile_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Predictions of a weakly taught model on SOURCE, a run: its tiles are labelled by "
+            "them, where they are sure, and by no grade above their slide's.",
+        ),
+    ] = None,
     target_labels: Annotated[
         Path | None,
         typer.Option(metavar="MANIFEST", help="For figures, and for method target alone."),
@@ -84,7 +92,7 @@ def train_adapt(
     settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
     options = AdaptOptions(
         device=device, precision=precision, labels=labels, target_labels=target_labels, mpp=mpp,
-        target_mpp=target_mpp, weights=weights, start=start,
+        target_mpp=target_mpp, weights=weights, start=start, tile_labels=tile_labels,
     )  # fmt: skip
     one, other = look_at(source), look_at(target)
     title = "tiles" if settings.is_pixels else "features"

@@ -58,6 +58,8 @@ class AdaptConfig(StageConfig):
     is_prior_estimated  whether the source counts as if its classes occurred as often as they are
                    thought to in the target
     confidence     least probability of a teacher's answer that is learned from
+    label_confidence  least probability of a weakly taught classifier's answer that is taken for the
+                   label of a tile of the source
     target_share   share of the target's cases, of each class one at least, whose labels the oracle
                    learns from
     size_px        edge of the tiles, in their own pixels
@@ -88,6 +90,7 @@ class AdaptConfig(StageConfig):
     normalization: Normalization | None = None
     is_prior_estimated: bool = True
     confidence: float = Field(default=0.9, gt=0, lt=1)
+    label_confidence: float = Field(default=0.7, ge=0, lt=1)
     target_share: float = Field(default=1.0, gt=0, le=1)
     size_px: int = Field(default=224, ge=32)
     tiles_per_slide: int = Field(default=64, ge=1)
