@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli_adapt import train
 from pipelines.cli_data import data, export
-from pipelines.cli_learn import features, splits
+from pipelines.cli_learn import Device, features, splits
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_predict import evaluate, predict
 from pipelines.cli_stain_learn import stain
@@ -147,6 +147,13 @@ def report(
 def run(
     config: Annotated[Path, typer.Argument(help="Settings of the run; see `pathology init`.")],
     set_: Overrides = None,
+    start: Annotated[
+        str, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it anew.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="STAGE", help="The last stage to do.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and why; do nothing.")
+    ] = False,
     workers: Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Tile on a dask cluster.")
@@ -154,18 +161,30 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds a slide may take in a stage.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
-    """Tile, normalize and report, all from one file. A second run does only what changed."""
-    from pipelines.run import RunOptions, run_all
+    """From slides, and pictures of a microscope, to a report: all from one file.
 
-    options = RunOptions(config, tuple(set_ or ()), workers, scheduler, timeout)
-    raise typer.Exit(run_all(options))
+    Stages: tile, stain, features, weak, predict, evaluate, adapt, microscope, report; those for
+    which the settings or the table of slides give no reason are left out. A second run does only
+    what changed, and a killed one goes on where it was. Examples:
+
+        pathology init --stage run && pathology run run.yaml
+
+        pathology run run.yaml --dry-run
+
+        pathology run run.yaml --from weak --set weak.method=abmil
+    """
+    from pipelines.run import Choice, RunOptions, run_all
+
+    options = RunOptions(workers, scheduler, timeout, device)
+    raise typer.Exit(run_all(config, set_ or [], options, Choice(start, until, dry_run)))
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo"),
-    slides: Annotated[int, typer.Option(min=1, help="Sound slides; four faulty ones join.")] = 6,
+    slides: Annotated[int, typer.Option(min=1, help="Sound slides; four faulty ones join.")] = 15,
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 1,
     workers: Workers = None,
 ) -> None:

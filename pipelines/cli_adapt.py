@@ -85,7 +85,7 @@ def train_adapt(
     from pipelines.adapt_train import AdaptOptions, has_twin, read_domains, run_folder
     from pipelines.adapt_train import train_adapt as run_training
     from pipelines.input_kinds import look_at
-    from pipelines.progress import counting
+    from pipelines.progress import counting, telling
 
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]
@@ -104,11 +104,7 @@ def train_adapt(
         )  # fmt: skip
     total = settings.steps * (2 if has_twin(settings) else 1)  # a twin of the source alone
     with counting("train", total, "steps") as show:
-
-        def on_step(step: int, values: dict[str, float]) -> None:
-            show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
-
-        card = run_training(domains, out, settings, options, on_step=on_step, say=typer.echo)
+        card = run_training(domains, out, settings, options, on_step=telling(show), say=typer.echo)
     print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
     for line in score_lines(card.metrics):
         print(f"  {line}")

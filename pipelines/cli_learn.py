@@ -172,7 +172,7 @@ def train_weak(
     """
     from pathology.core.config import load_config
     from pathology.weak.config import WeakConfig
-    from pipelines.progress import counting
+    from pipelines.progress import counting, telling
     from pipelines.weak_train import WeakOptions
     from pipelines.weak_train import train_weak as run_training
 
@@ -185,11 +185,9 @@ def train_weak(
     )  # fmt: skip
     total = settings.epochs * settings.steps_per_epoch
     with counting("train", total, "steps") as show:
-
-        def on_step(step: int, values: dict[str, float]) -> None:
-            show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
-
-        card = run_training(run, labels, out, settings, options, on_step=on_step, say=typer.echo)
+        card = run_training(
+            run, labels, out, settings, options, on_step=telling(show), say=typer.echo
+        )
     print(f"{out}: {' < '.join(card.grades)} by {card.method}, research use only")
     reached = card.metrics["val_mean_auroc"]
     if reached >= 0:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,18 @@ class SlidePredictions:
     grade_names: tuple[str, ...]
 
 
-def evaluate(predictions: Path, labels: Path, out: Path, part: str = "") -> dict[str, Any]:
+def evaluate(
+    predictions: Path,
+    labels: Path,
+    out: Path,
+    part: str = "",
+    class_map: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Write OUT/metrics.json, metrics.csv and plots; returns what metrics.json holds.
 
     part  of the manifest's column split that is judged; empty: test where any slide is marked so,
           else all slides
+    class_map  a label's name among the grades, where it has another
 
     Tiles are judged where the manifest names maps of grades, slides by their labels, and tiles by
     their slides' labels: none can be worse than its slide. Raises ConfigError for labels that the
@@ -68,7 +76,10 @@ def evaluate(predictions: Path, labels: Path, out: Path, part: str = "") -> dict
     """
     tiles = read_tile_predictions(predictions)
     slides = read_slide_predictions(slides_table(predictions), tiles.grades)
-    records = {record.slide_id: record for record in read_manifest(labels).slides}
+    records = {
+        record.slide_id: replace(record, label=class_map.get(record.label, record.label))
+        for record in read_manifest(labels).slides
+    }
     for record in records.values():
         if record.label and record.label not in tiles.grades:
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -90,6 +90,15 @@ def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int, str],
             bar.update(task, completed=done, said=f"{rate:.1f} {unit}/s  {said}")
 
         yield show
+
+
+def telling(show: Callable[[int, str], None]) -> Callable[[int, Mapping[str, float]], None]:
+    """What a training calls at each step: the step is shown, with the terms of its loss."""
+
+    def on_step(step: int, values: Mapping[str, float]) -> None:
+        show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
+
+    return on_step
 
 
 def _counting_lines(title: str, total: int, unit: str) -> Callable[[int, str], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from pathology.slides.reader import Pixels, scale_to
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import SlideOutcome
 from pathology.tiling.store import TileStore, open_tiles, read_attributes
+from pipelines.stain_table import read_stain_table
 from pipelines.tables import read_process_list
 
 PICTURE_BYTES = 9_000_000  # of all pictures; a third more as text in the page
@@ -96,8 +96,7 @@ def _read_stains(stain_run: Path | None) -> dict[str, StainOutcome]:
     if stain_run is None:
         return {}
     try:
-        with (stain_run / "stain.csv").open(encoding="utf-8", newline="") as stream:
-            rows = [StainOutcome.of_row(row) for row in csv.DictReader(stream)]
+        rows = read_stain_table(stain_run / "stain.csv")
     except (OSError, ValueError, TypeError):
         return {}
     return {row.slide_id: row for row in rows}

@@ -1,77 +1,63 @@
-"""One run from one file: tile, normalize stain, report. Each stage does only what is missing."""
+"""One run from one file, from slides to the report. Each stage does only what is missing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
-
-from pathology.core.config import StageConfig, load_config
+from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
-from pathology.core.geometry import MAX_MPP, MIN_MPP
-from pathology.core.run_record import num_cores
 from pathology.core.supervise import prepare_workers
-from pathology.stain.config import StainConfig
-from pathology.tiling.config import TilingConfig
 from pipelines import restain, tile_work
-from pipelines.report import write_report
-from pipelines.restain import stain_run
-from pipelines.tile import TileOptions, tile_manifest
+from pipelines.run_config import RunConfig, RunFolder
+from pipelines.run_plan import RunOptions
+from pipelines.run_stages import stages_of
+from pipelines.stages import Choice, Ended, Record, run_stages
+
+__all__ = ["Choice", "RunConfig", "RunOptions", "run_all", "run_config"]
 
 
-class RunConfig(StageConfig):
-    """Settings of a whole run. Relative paths start at the folder of the settings file.
+def run_all(path: Path, overrides: Sequence[str], options: RunOptions, choice: Choice) -> int:
+    """Run the stages of a settings file; the exit code is 1 where a slide or a stage failed.
 
-    manifest    CSV, Parquet or a folder of slides
-    out         folder of the run: tiles in OUT, normalized tiles in OUT/stain, OUT/report.html
-    data_root   where relative slide paths start; default: where the manifest lies
-    assume_mpp  for slides that state none
-    stain       settings of stain normalization, or null for none
+    Raises ConfigError where there is no such file, or a setting is not understood.
     """
-
-    manifest: str
-    out: str
-    data_root: str | None = None
-    assume_mpp: float | None = Field(default=None, ge=MIN_MPP, le=MAX_MPP)
-    tile: TilingConfig = TilingConfig()
-    stain: StainConfig | None = StainConfig()
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run is done; nothing here changes what comes out."""
-
-    config: Path
-    overrides: tuple[str, ...] = ()
-    workers: int | None = None
-    scheduler: str | None = None
-    timeout_s: float | None = None
-
-
-def run_all(options: RunOptions) -> int:
-    """Run every stage of a settings file; the exit code is 1 where a slide failed in any stage."""
-    if not options.config.is_file():
-        raise ConfigError(f"{options.config}: no such file. 'pathology init' writes one")
-    prepare_workers([*tile_work.PRELOAD, *restain.PRELOAD])  # one server for both stages
-    config = load_config(RunConfig, options.config, options.overrides)
-    home = options.config.resolve().parent
-    out = home / config.out
-    tiling = TileOptions(
-        manifest=home / config.manifest,
-        out=out,
-        data_root=home / config.data_root if config.data_root else None,
-        assume_mpp=config.assume_mpp,
-        workers=options.workers,
-        scheduler=options.scheduler,
-        timeout_s=options.timeout_s,
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file. 'pathology init --stage run' writes one")
+    return run_config(
+        load_config(RunConfig, path, overrides), path.resolve().parent, options, choice
     )
-    code = tile_manifest(tiling, config.tile)
-    stained = None
-    if config.stain is not None:
-        stained = out / "stain"
-        workers = num_cores() if options.workers is None else options.workers
-        code = max(code, stain_run(out, stained, config.stain, None, workers, options.timeout_s))
-    page = write_report(out, stain_run=stained)
-    print(f"Report: {page}")
-    return code
+
+
+def run_config(config: RunConfig, home: Path, options: RunOptions, choice: Choice) -> int:
+    """The same with settings at hand.
+
+    home  where relative paths start
+    """
+    if not choice.is_dry:
+        prepare_workers([*tile_work.PRELOAD, *restain.PRELOAD])  # one server for both stages
+    folder = RunFolder(home / config.out)
+    stages, notes = stages_of(config, home, options, Record.read(folder.record))
+    for note in notes:
+        print(f"note: {note}")
+    ended = run_stages(stages, Record.read(folder.record), choice, print)
+    print(_summary(ended, folder, choice))
+    return max((one.code for one in ended), default=0)
+
+
+def _summary(ended: Sequence[Ended], folder: RunFolder, choice: Choice) -> str:
+    """What was done, and what to look at."""
+    lines = ["", "Research use only."]
+    lines += [f"  {one.line()}" for one in ended]
+    if choice.is_dry:
+        return "\n".join([*lines, "Nothing was done: this was a dry run."])
+    if any(one.status == "failed" for one in ended):
+        lines.append("Mend what failed and run the same command again: what is done is kept.")
+    if folder.report.is_file():
+        lines.append(f"Report: {folder.report}")
+    if folder.predictions.is_file():
+        lines.append(f"Slides in the browser: pathology serve {folder.out}")
+    if ended and any(folder.microscope.glob("*.pt")):
+        lines.append("At the microscope: pathology live --model MODEL --source 0, with one of")
+        lines += [f"  {path}" for path in sorted(folder.microscope.glob("*.pt"))]
+    return "\n".join(lines)

@@ -47,3 +47,11 @@ def write_table(path: Path, outcomes: Sequence[StainOutcome]) -> None:
     writer.writeheader()
     writer.writerows(outcome.row() for outcome in outcomes)
     write_text(path, text.getvalue())
+
+
+def read_stain_table(path: Path) -> list[StainOutcome]:
+    """The rows of a stain.csv; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [StainOutcome.of_row(row) for row in csv.DictReader(stream)]

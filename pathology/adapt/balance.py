@@ -25,6 +25,7 @@ from pathology.adapt.prior import class_balance, prior_of, share_explained, targ
 from pathology.adapt.step import Balance
 
 BLOCK = 8192
+FIRST = 0.1  # share of the steps after which shares of classes are estimated
 SMOOTHING = 0.5  # share of the last estimate that is kept
 PSEUDO_TILES = 16.0  # of the source's statistics, that the target's begin with
 
@@ -54,7 +55,7 @@ class FeatureBalance:
         source_C = prior_of(every_M, self.num_classes)
         last_C = source_C * ratio_C.double().numpy()
         prior_C = last_C
-        if self.config.is_prior_estimated and step:
+        if self.config.is_prior_estimated and step >= FIRST * self.config.steps:
             weight_C = class_balance(every_M, self.num_classes, self.config.term_weights().balance)
             answers_NC = probabilities(model, self.target_NF, TARGET)
             found_C = target_prior(answers_NC, source_C * weight_C)

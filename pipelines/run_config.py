@@ -1,0 +1,123 @@
+"""Settings of a whole run, and where its parts lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from pathology.adapt.config import AdaptConfig
+from pathology.core.config import StageConfig
+from pathology.core.geometry import MAX_MPP, MIN_MPP
+from pathology.stain.config import StainConfig
+from pathology.tiling.config import TilingConfig
+from pathology.weak.config import WeakConfig
+from pipelines.features import FeatureConfig
+
+
+class MicroscopeImages(StageConfig):
+    """Pictures of a camera on a microscope, to adapt to.
+
+    images  a folder of them, or a manifest; what it marks test is predicted and judged alone, and
+            labels, if there are any, are only judged by
+    mpp     microns per pixel of pictures that state none
+    compare methods that stand beside adapt's where pictures have labels to judge by: source is the
+            floor, target (taught by the labels of pictures that are not marked test) the ceiling
+    """
+
+    images: str
+    mpp: float | None = Field(default=None, ge=MIN_MPP, le=MAX_MPP)
+    compare: tuple[str, ...] = ("source", "target")
+
+
+class RunConfig(StageConfig):
+    """Settings of a whole run. Relative paths start at the folder of the settings file.
+
+    manifest    CSV, Parquet or a folder of slides; labels are needed from weak on
+    out         folder of the run: tiles, then everything made of them, and report.html
+    data_root   where relative slide paths start; default: where the manifest lies
+    assume_mpp  for slides that state none
+    stain       settings of stain normalization, or null for none
+    stain_model a file of `pathology stain fit` or `train`; null: the method's textbook style
+    features    the encoder that tiles pass through
+    weak        settings of the tile classifier, or null for none
+    microscope  pictures to carry it to, or null for none
+    adapt       how
+    """
+
+    manifest: str
+    out: str
+    data_root: str | None = None
+    assume_mpp: float | None = Field(default=None, ge=MIN_MPP, le=MAX_MPP)
+    tile: TilingConfig = TilingConfig()
+    stain: StainConfig | None = StainConfig()
+    stain_model: str | None = None
+    features: FeatureConfig = FeatureConfig()
+    weak: WeakConfig | None = WeakConfig()
+    microscope: MicroscopeImages | None = None
+    adapt: AdaptConfig = AdaptConfig()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the parts of a run lie."""
+
+    out: Path
+
+    @property
+    def record(self) -> Path:
+        """By what each stage was last made."""
+        return self.out / "stages.json"
+
+    @property
+    def stained(self) -> Path:
+        """The normalized copy of the tiles."""
+        return self.out / "stain"
+
+    @property
+    def features(self) -> Path:
+        """A file of features a slide."""
+        return self.out / "features"
+
+    @property
+    def weak(self) -> Path:
+        """The tile classifier that slides taught."""
+        return self.out / "grades.pt"
+
+    @property
+    def predictions(self) -> Path:
+        """Of the slides."""
+        return self.out / "predictions.csv"
+
+    @property
+    def maps(self) -> Path:
+        """A picture of the grades of each slide."""
+        return self.out / "maps"
+
+    @property
+    def evaluation(self) -> Path:
+        """How good the predictions are."""
+        return self.out / "evaluation"
+
+    @property
+    def microscope(self) -> Path:
+        """All that belongs to the microscope."""
+        return self.out / "microscope"
+
+    def adapted(self, method: str) -> Path:
+        """A classifier for the microscope: by the run's method, its floor or its ceiling."""
+        return self.microscope / f"{method}.pt"
+
+    def scope_predictions(self, method: str) -> Path:
+        """Its predictions of the microscope's pictures."""
+        return self.microscope / f"{method}.csv"
+
+    def scope_evaluation(self, method: str) -> Path:
+        """How good those are."""
+        return self.microscope / f"evaluation_{method}"
+
+    @property
+    def report(self) -> Path:
+        """The page on all of it."""
+        return self.out / "report.html"

@@ -1,0 +1,120 @@
+"""The stages of a run between tiles and figures: features, a tile classifier, its answers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pathology.core.artifact import content_digest
+from pathology.core.config import StageConfig
+from pathology.training.fabric import device_of
+from pathology.weak.config import WeakConfig
+from pipelines.evaluate import evaluate
+from pipelines.feature_table import TABLE, read_table
+from pipelines.features import FeatureOptions, extract_features
+from pipelines.grade_maps import draw_maps
+from pipelines.input_kinds import stores_of
+from pipelines.predict import SlideGrade, predict, slides_table
+from pipelines.progress import counting, progress, telling
+from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
+from pipelines.stages import Stage
+from pipelines.weak_inputs import paths_of
+from pipelines.weak_train import WeakOptions, train_weak
+
+
+def weak_stages(run: Planned, config: WeakConfig) -> list[Stage]:
+    """features, weak, predict, evaluate."""
+    folder = run.folder
+    upstream = "tile" if run.config.stain is None else "stain"
+
+    def of_weak() -> str:
+        return recipe_of("weak", config, features=_features_digest(run), labels=_labels(run))
+
+    def of_predictions() -> str:
+        model = content_digest(folder.weak)
+        return recipe_of("predict", StageConfig(), model=model, features=_features_digest(run))
+
+    def of_evaluation() -> str:
+        answers = content_digest(folder.predictions)
+        return recipe_of("evaluate", StageConfig(), predictions=answers, labels=_labels(run))
+
+    return [
+        Stage(
+            "features",
+            partial(_extract, run),
+            lambda: recipe_of("features", run.config.features, tiles=tiles_digest(run.tiles)),
+            (folder.features / TABLE,),
+            (upstream,),
+            is_thrifty=True,
+        ),
+        Stage("weak", partial(_train, run, config), of_weak, (folder.weak,), ("features",)),
+        Stage(
+            "predict",
+            partial(_predict, run),
+            of_predictions,
+            (folder.predictions, slides_table(folder.predictions), folder.maps),
+            ("weak",),
+        ),
+        Stage(
+            "evaluate",
+            partial(_evaluate, run),
+            of_evaluation,
+            (folder.evaluation / "metrics.json",),
+            ("predict",),
+        ),
+    ]
+
+
+def _features_digest(run: Planned) -> str:
+    """Of the features as they are on disk: which slides have some, and of what."""
+    rows = read_table(run.folder.features / TABLE)
+    there = [(row.slide_id, row.num_tiles, row.status in ("done", "kept")) for row in rows]
+    made = recipe_of("features", run.config.features, tiles=tiles_digest(run.tiles))
+    return table_digest([*there, (made,)])
+
+
+def _labels(run: Planned) -> str:
+    slides = run.labels.slides
+    return table_digest((s.slide_id, s.case_id, s.label, s.centre, s.split) for s in slides)
+
+
+def _extract(run: Planned) -> int:
+    options = FeatureOptions(device=device_of(run.options.device))
+    with progress("features", len(stores_of(run.tiles))) as shown:
+        found = extract_features(
+            run.tiles, run.folder.features, run.config.features, options,
+            on_tiles=shown.step, on_slide=lambda outcome: shown.item(outcome.line()),
+        )  # fmt: skip
+    return int(any(row.status == "failed" for row in found))
+
+
+def _train(run: Planned, config: WeakConfig) -> int:
+    options = WeakOptions(device=run.options.device)
+    with counting("weak", config.epochs * config.steps_per_epoch, "steps") as show:
+        train_weak(
+            run.folder.features, run.manifest, run.folder.weak, config, options,
+            on_step=telling(show), say=print,
+        )  # fmt: skip
+    return 0
+
+
+def _predict(run: Planned) -> int:
+    folder = run.folder
+    with progress("predict", len(paths_of(folder.features)[1])) as shown:
+        found = predict(
+            folder.weak, folder.features, folder.predictions,
+            device=device_of(run.options.device), on_slide=lambda grade: shown.item(_line(grade)),
+        )  # fmt: skip
+    folder.maps.mkdir(exist_ok=True)
+    draw_maps(folder.predictions, folder.maps)
+    return int(any(grade.problem for grade in found))
+
+
+def _line(grade: SlideGrade) -> str:
+    if grade.problem:
+        return f"{grade.slide_id}: failed, {grade.problem}"
+    return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
+
+
+def _evaluate(run: Planned) -> int:
+    evaluate(run.folder.predictions, run.manifest, run.folder.evaluation)
+    return 0
