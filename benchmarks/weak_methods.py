@@ -26,8 +26,9 @@ from stain_scanners import spread
 from pathology.core.config import load_config
 from pathology.core.manifest import read_manifest
 from pathology.weak.config import WeakConfig
-from pipelines.evaluate import evaluate, read_slide_predictions, read_tile_predictions
-from pipelines.predict import predict, slides_table
+from pipelines.evaluate import evaluate
+from pipelines.predict import predict
+from pipelines.prediction_tables import read_slide_predictions, read_tile_predictions, slides_table
 from pipelines.weak_train import WeakOptions, train_weak
 
 METHODS = (

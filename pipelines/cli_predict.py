@@ -52,8 +52,9 @@ def predict(
     """
     from pathology.training.fabric import device_of
     from pipelines.grade_maps import draw_maps
-    from pipelines.predict import SlideGrade, slides_table
+    from pipelines.predict import SlideGrade
     from pipelines.predict import predict as run_prediction
+    from pipelines.prediction_tables import slides_table
     from pipelines.progress import progress
     from pipelines.tile_for_model import CutOptions, has_tiles, tile_for_model
     from pipelines.weak_inputs import paths_of

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,35 +25,18 @@ from pathology.evaluation.grading import (
     table_rows,
 )
 from pathology.evaluation.grading_plots import draw_centres, draw_grading
-from pipelines.predict import slides_table
+from pipelines.prediction_tables import (
+    SlidePredictions,
+    TilePredictions,
+    read_slide_predictions,
+    read_tile_predictions,
+    slides_table,
+    texts,
+)
 from pipelines.tile_truth import has_truth, truth_of_tiles
 
-PREFIX = "prob_"
 ALL = "all"
 SHOWN = ("balanced_accuracy", "auroc", "kappa")
-
-
-@dataclass(frozen=True, eq=False)
-class TilePredictions:
-    """predictions.csv: rows (N,) of slides, corners, edges and probabilities (N, C)."""
-
-    grades: tuple[str, ...]
-    slide_N: NDArray[np.object_]
-    l0_xy: NDArray[np.int64]
-    l0_edge_N: NDArray[np.int64]
-    probability_NC: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class SlidePredictions:
-    """predictions.slides.csv: a row for each slide; grade -1 where there is none."""
-
-    slide_ids: tuple[str, ...]
-    grade_S: NDArray[np.int64]
-    probability_SC: NDArray[np.float64]
-    l0_size_S2: NDArray[np.int64]
-    problems: tuple[str, ...]
-    grade_names: tuple[str, ...]
 
 
 def evaluate(
@@ -179,8 +161,8 @@ def _slide_level(slides: SlidePredictions, records: dict[str, SlideRecord]) -> I
     names = list(slides.grade_names)
     truth = np.array([names.index(record.label) for record in mine], np.int64)
     return Items(
-        slides.probability_SC[rows], truth, _array([r.case_id or r.slide_id for r in mine]),
-        _array([r.centre for r in mine]), truth, slides.grade_S[rows],
+        slides.probability_SC[rows], truth, texts([r.case_id or r.slide_id for r in mine]),
+        texts([r.centre for r in mine]), truth, slides.grade_S[rows],
     )  # fmt: skip
 
 
@@ -210,61 +192,6 @@ def _tile_level(
         probability, truth[known], case[known], centre[known], limit[known],
         probability.argmax(axis=1),
     )  # fmt: skip
-
-
-def read_tile_predictions(path: Path) -> TilePredictions:
-    """A table of tiles. Raises ArtifactError where it is none."""
-    rows, columns = _read(path)
-    grades = tuple(name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX))
-    needed = {"slide_id", "l0_x", "l0_y"}
-    if not needed <= set(columns) or len(grades) < 2 or not rows:
-        raise ArtifactError(
-            f"{path}: no predictions of tiles. Expected slide_id, l0_x, l0_y and prob_<grade> "
-            "columns, as 'pathology predict' writes them"
-        )
-    try:
-        probability = np.array([[row[PREFIX + g] for g in grades] for row in rows], np.float64)
-        l0_xy = np.array([[row["l0_x"], row["l0_y"]] for row in rows], np.float64).astype(np.int64)
-        edge = np.array([row.get("l0_edge") or 0 for row in rows], np.float64).astype(np.int64)
-    except ValueError as error:
-        raise ArtifactError(f"{path}: a cell is no number ({error})") from error
-    if not np.isfinite(probability).all():
-        raise ArtifactError(f"{path}: some probabilities are no numbers: predict again")
-    return TilePredictions(
-        grades, _array([row["slide_id"] for row in rows]), l0_xy, edge, probability
-    )
-
-
-def _array(values: Sequence[str]) -> NDArray[np.object_]:
-    made = np.empty(len(values), object)
-    made[:] = values
-    return made
-
-
-def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredictions:
-    """A table of slides beside one of tiles. Raises ArtifactError where it is none."""
-    rows, columns = _read(path)
-    if not {"slide_id", "grade", *(PREFIX + grade for grade in grades)} <= set(columns):
-        raise ArtifactError(f"{path}: no predictions of slides, as 'pathology predict' writes them")
-    return SlidePredictions(
-        tuple(row["slide_id"] for row in rows),
-        np.array(
-            [grades.index(r["grade"]) if r["grade"] in grades else -1 for r in rows], np.int64
-        ),
-        np.array([[float(row[PREFIX + g] or "nan") for g in grades] for row in rows]),
-        np.array([[int(r.get("l0_width") or 0), int(r.get("l0_height") or 0)] for r in rows]),
-        tuple(row.get("problem", "") for row in rows),
-        grades,
-    )
-
-
-def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            return list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error})") from error
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathology.core.artifact import publish
-from pipelines.evaluate import TilePredictions, read_slide_predictions, read_tile_predictions
-from pipelines.predict import slides_table
+from pipelines.prediction_tables import (
+    TilePredictions,
+    read_slide_predictions,
+    read_tile_predictions,
+    slides_table,
+)
 
 MOST_PX = 480  # of the longer side
 

@@ -35,6 +35,7 @@ from pathology.weak.pooling import PooledTiles
 from pathology.weak.predict import score_slide
 from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
 from pipelines.features import weights_digest
+from pipelines.prediction_tables import PREFIX, slides_table
 from pipelines.tile_places import places_of
 from pipelines.weak_data import pixel_blocks
 from pipelines.weak_inputs import TiledSlide, read_tiled, without_tiles
@@ -161,11 +162,6 @@ def _is_meant(slide_id: str, only: Collection[str] | None) -> bool:
     return only is None or slide_id in only
 
 
-def slides_table(out: Path) -> Path:
-    """Where the table of slides lies: predictions.slides.csv beside predictions.csv."""
-    return out.with_name(f"{out.stem}.slides.csv")
-
-
 def _predict_slide(
     classifier: Classifier, slide: TiledSlide, part: Path, pool: ThreadPoolExecutor
 ) -> SlideGrade:
@@ -203,7 +199,7 @@ def _slide_probability(rule: SlideRule | None, tile_NC: NDArray[np.float64]) -> 
 
 
 def _columns(grades: Sequence[str]) -> list[str]:
-    return [f"prob_{grade}" for grade in grades]
+    return [PREFIX + grade for grade in grades]
 
 
 def _tiles_csv(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,14 @@ from pathology.slides.reader import Pixels, scale_to
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import SlideOutcome
 from pathology.tiling.store import TileStore, open_tiles, read_attributes
+from pipelines.prediction_tables import PREFIX, slides_table
+from pipelines.report_sections import sections_of
 from pipelines.stain_table import read_stain_table
 from pipelines.tables import read_process_list
 
 PICTURE_BYTES = 9_000_000  # of all pictures; a third more as text in the page
 MAX_SLIDE_BYTES = 450_000
-OVERLAY_SHARE = 0.6
+OVERLAY_SHARE, HEATMAP_SHARE = 0.5, 0.15
 OVERLAY_EDGES = (1000, 800, 640, 500, 360, 240)
 NUM_SAMPLES, SAMPLE_PX = 6, 192
 QUALITY = 80
@@ -43,10 +46,13 @@ def write_report(run: Path, out: Path | None = None, stain_run: Path | None = No
         page = page / "report.html"
     stains = _read_stains(stain_run)
     budget = min(MAX_SLIDE_BYTES, PICTURE_BYTES // max(1, len(outcomes)))
+    grades = _grades(run)
     slides = [
         SlideFindings(
             outcome=outcome,
-            overlay=_overlay(run, outcome.slide_id, budget),
+            overlay=_picture(run / "overlays", f"{outcome.slide_id}.jpg", budget * OVERLAY_SHARE),
+            heatmap=_picture(run / "maps", f"{outcome.slide_id}.png", budget * HEATMAP_SHARE),
+            grade=grades.get(outcome.slide_id, ""),
             samples=_samples(run, stain_run, outcome.slide_id, budget),
             stain=stains.get(outcome.slide_id),
         )
@@ -56,6 +62,8 @@ def write_report(run: Path, out: Path | None = None, stain_run: Path | None = No
         slides=slides,
         record=_read_record(run),
         stain_record=_read_record(stain_run) if stain_run else {},
+        sections=(sections := sections_of(run)),
+        title="Run report" if sections else "Tiling report",
     )
     write_text(page, render_report(findings))
     return page
@@ -102,17 +110,30 @@ def _read_stains(stain_run: Path | None) -> dict[str, StainOutcome]:
     return {row.slide_id: row for row in rows}
 
 
-def _overlay(run: Path, slide_id: str, budget: int) -> bytes:
-    """The overlay as JPEG, scaled down until it takes its share of the budget; or nothing."""
-    path = run / "overlays" / f"{slide_id}.jpg"
-    is_ours = path.name == f"{slide_id}.jpg" and path.is_file()
+def _grades(run: Path) -> dict[str, str]:
+    """What each slide was graded, and how sure; nothing where nothing was predicted."""
+    table = slides_table(run / "predictions.csv")
+    if not table.is_file():
+        return {}
+    with table.open(encoding="utf-8", newline="") as stream:
+        return {
+            row["slide_id"]: f"{row['grade']} ({float(row[PREFIX + row['grade']]):.2f})"
+            for row in csv.DictReader(stream)
+            if row.get("grade")
+        }
+
+
+def _picture(folder: Path, name: str, budget: float) -> bytes:
+    """A picture as JPEG, scaled down until it fits; nothing where there is none."""
+    path = folder / name
+    is_ours = path.name == name and path.is_file()
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if is_ours else None
     if pixels is None:
         return b""
     picture = np.asarray(pixels, np.uint8)
     for edge in OVERLAY_EDGES:
         data = jpeg.encode(_fit(picture, edge), QUALITY, "420")
-        if len(data) <= budget * OVERLAY_SHARE:
+        if len(data) <= budget:
             return data
     return b""
 
@@ -127,7 +148,7 @@ def _samples(run: Path, stain_run: Path | None, slide_id: str, budget: int) -> l
         after = None  # of another tiling: not the same tiles
     rows = np.unique(np.linspace(0, len(before) - 1, NUM_SAMPLES + 2)[1:-1].round().astype(int))
     pairs: list[TilePair] = []
-    left = budget * (1 - OVERLAY_SHARE)
+    left = budget * (1 - OVERLAY_SHARE - HEATMAP_SHARE)
     for row in _spread(rows.tolist()):
         x, y = before.l0_xy[row].tolist()
         pair = TilePair((x, y), _tile(before, row), _tile(after, row))

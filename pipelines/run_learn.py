@@ -13,7 +13,8 @@ from pipelines.feature_table import TABLE, read_table
 from pipelines.features import FeatureOptions, extract_features
 from pipelines.grade_maps import draw_maps
 from pipelines.input_kinds import stores_of
-from pipelines.predict import SlideGrade, predict, slides_table
+from pipelines.predict import SlideGrade, predict
+from pipelines.prediction_tables import slides_table
 from pipelines.progress import counting, progress, telling
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.stages import Stage

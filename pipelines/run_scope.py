@@ -17,7 +17,8 @@ from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_train import has_twin, run_folder, train_adapt
 from pipelines.evaluate import evaluate
 from pipelines.input_kinds import TileInput, look_at
-from pipelines.predict import SlideGrade, predict, slides_table
+from pipelines.predict import SlideGrade, predict
+from pipelines.prediction_tables import slides_table
 from pipelines.progress import counting, telling
 from pipelines.run_config import MicroscopeImages
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest

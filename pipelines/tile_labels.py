@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pathology.core.errors import ConfigError
 from pathology.tiling.store import open_tiles
-from pipelines.evaluate import read_tile_predictions
+from pipelines.prediction_tables import read_tile_predictions
 from pipelines.tile_samples import SlideTiles
 
 

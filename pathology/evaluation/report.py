@@ -22,6 +22,7 @@ from pathology.evaluation.remarks import (
     steps_of,
     tiling_remarks,
 )
+from pathology.evaluation.sections import Section
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import DONE, SlideOutcome
 
@@ -56,12 +57,16 @@ class SlideFindings:
     """All that is shown of one slide.
 
     overlay  JPEG stream of the picture of its tiles, or empty
+    heatmap  of the grades of its tiles, or empty
+    grade    what the slide was graded, in words, or empty
     """
 
     outcome: SlideOutcome
     overlay: bytes = b""
     samples: Sequence[TilePair] = ()
     stain: StainOutcome | None = None
+    heatmap: bytes = b""
+    grade: str = ""
 
     @property
     def is_shown(self) -> bool:
@@ -90,11 +95,13 @@ class RunFindings:
 
     record        run.json of the tiling run; any key may be missing
     stain_record  run.json of the normalization, where there was one
+    sections      on what was made of the tiles
     """
 
     slides: Sequence[SlideFindings]
     record: Mapping[str, Any] = field(default_factory=dict)
     stain_record: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
     title: str = "Tiling report"
 
     @property

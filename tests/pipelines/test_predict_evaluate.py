@@ -16,7 +16,8 @@ from pathology.models.card import ContractError
 from pathology.weak.config import WeakConfig
 from pipelines.evaluate import evaluate
 from pipelines.grade_maps import draw_maps
-from pipelines.predict import predict, slides_table
+from pipelines.predict import predict
+from pipelines.prediction_tables import slides_table
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.pipelines.weak_cohort import GRADES, write_cohort
 
