@@ -41,6 +41,7 @@ class RunConfig(StageConfig):
     stain       settings of stain normalization, or null for none
     stain_model a file of `pathology stain fit` or `train`; null: the method's textbook style
     features    the encoder that tiles pass through
+    encoder_weights  a file of its weights; null: they are fetched
     weak        settings of the tile classifier, or null for none
     microscope  pictures to carry it to, or null for none
     adapt       how
@@ -54,6 +55,7 @@ class RunConfig(StageConfig):
     stain: StainConfig | None = StainConfig()
     stain_model: str | None = None
     features: FeatureConfig = FeatureConfig()
+    encoder_weights: str | None = None
     weak: WeakConfig | None = WeakConfig()
     microscope: MicroscopeImages | None = None
     adapt: AdaptConfig = AdaptConfig()

@@ -42,7 +42,7 @@ def weak_stages(run: Planned, config: WeakConfig) -> list[Stage]:
         Stage(
             "features",
             partial(_extract, run),
-            lambda: recipe_of("features", run.config.features, tiles=tiles_digest(run.tiles)),
+            lambda: _of_features(run),
             (folder.features / TABLE,),
             (upstream,),
             is_thrifty=True,
@@ -69,8 +69,13 @@ def _features_digest(run: Planned) -> str:
     """Of the features as they are on disk: which slides have some, and of what."""
     rows = read_table(run.folder.features / TABLE)
     there = [(row.slide_id, row.num_tiles, row.status in ("done", "kept")) for row in rows]
-    made = recipe_of("features", run.config.features, tiles=tiles_digest(run.tiles))
-    return table_digest([*there, (made,)])
+    return table_digest([*there, (_of_features(run),)])
+
+
+def _of_features(run: Planned) -> str:
+    weights = content_digest(run.encoder_weights) if run.encoder_weights else ""
+    tiles = tiles_digest(run.tiles)
+    return recipe_of("features", run.config.features, tiles=tiles, weights=weights)
 
 
 def _labels(run: Planned) -> str:
@@ -79,7 +84,8 @@ def _labels(run: Planned) -> str:
 
 
 def _extract(run: Planned) -> int:
-    options = FeatureOptions(device=device_of(run.options.device))
+    device = device_of(run.options.device)
+    options = FeatureOptions(device=device, weights=run.encoder_weights)
     with progress("features", len(stores_of(run.tiles))) as shown:
         found = extract_features(
             run.tiles, run.folder.features, run.config.features, options,

@@ -65,6 +65,11 @@ class Planned:
         return self.home / self.config.stain_model if self.config.stain_model else None
 
     @property
+    def encoder_weights(self) -> Path | None:
+        """The file of the encoder's weights, if one is named."""
+        return self.home / self.config.encoder_weights if self.config.encoder_weights else None
+
+    @property
     def images(self) -> Path | None:
         """The microscope's pictures."""
         return self.home / self.config.microscope.images if self.config.microscope else None

@@ -106,7 +106,7 @@ def _options(run: Planned) -> AdaptOptions:
     images = run.config.microscope
     return AdaptOptions(
         device=run.options.device, labels=run.manifest, tile_labels=run.folder.predictions,
-        target_mpp=images.mpp if images else None,
+        target_mpp=images.mpp if images else None, weights=run.encoder_weights,
     )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def _microscope(run: Planned, config: AdaptConfig, pictures: TileInput, methods:
         with counting(f"predict, {method}", len(only), "pictures") as show:
             found = predict(
                 model, cut.out, out, device=device_of(run.options.device), only=only,
-                on_slide=_counted(show),
+                weights=run.encoder_weights, on_slide=_counted(show),
             )  # fmt: skip
         code = max(code, int(any(grade.problem for grade in found)))
         if pictures.path.is_file() and any(slide.label for slide in pictures.slides):

@@ -32,7 +32,7 @@ def stages_of(
     data_root = home / config.data_root if config.data_root else None
     labels = read_manifest(home / config.manifest, data_root)
     run = Planned(config, home, options, folder, record, labels)
-    for path in (run.stain_model, run.images):
+    for path in (run.stain_model, run.images, run.encoder_weights):
         if path is not None and not path.exists():
             raise ConfigError(f"{path}: no such file or folder, and the settings name it")
     stages, notes = [_tile(run)], []

@@ -1,0 +1,164 @@
+"""A whole run from one file: slides and pictures of a microscope in, report out."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pathology.core.config import load_config
+from pathology.core.errors import ConfigError
+from pipelines.run import Choice, RunConfig, RunOptions, run_all
+from tests.conftest import tissue_pixels, write_pyramid
+from tests.pipelines.small_encoder import SMALLEST, write_weights
+
+NUM, EDGE = 12, 128
+LABELS = ("benign", "malignant")
+PARTS = ("train", "train", "train", "val", "test", "test")
+STAGES = [
+    "tile", "stain", "features", "weak", "predict", "evaluate", "adapt", "microscope", "report"
+]  # fmt: skip
+SETTINGS = {
+    "manifest": "slides.csv",
+    "out": "run",
+    "tile": {"tile": {"size_px": EDGE, "mpp": 0.5}, "tissue": {"method": "none"}},
+    "features": {"encoder": SMALLEST},
+    "encoder_weights": "encoder.pt",
+    "weak": {"epochs": 3, "epoch_tiles": 64, "slides_per_step": 4, "tiles_per_slide": 8},
+    "microscope": {"images": "pictures.csv"},
+    "adapt": {"encoder": SMALLEST, "steps": 20, "batch_size": 16, "label_confidence": 0.5},
+}
+
+
+def write_slides(folder: Path) -> None:
+    """Slides of which half are dark in their left half, and pictures of the same, a little red."""
+    slides, pictures = [], []
+    for i in range(NUM):
+        grade, part = i % 2, PARTS[i // 2]
+        pixels = tissue_pixels(512, 384, seed=i)
+        pixels[:, :256] //= 1 + grade
+        write_pyramid(folder / f"s{i}.tif", pixels, mpp=0.5)
+        slides.append([f"s{i}", f"c{i}", f"s{i}.tif", LABELS[grade], "", part, "wsi"])
+        seen = tissue_pixels(EDGE, EDGE, seed=100 + i) // (1 + grade)
+        seen = (seen * np.array([1.0, 0.85, 0.85])).astype(np.uint8)
+        Image.fromarray(seen).save(folder / f"p{i}.png")
+        pictures.append([f"p{i}", f"d{i}", f"p{i}.png", LABELS[grade], 0.5, part, "microscope"])
+    (folder / "broken.tif").write_bytes(b"no slide")
+    slides.append(["broken", "cb", "broken.tif", "benign", "", "test", "wsi"])
+    heads = ["slide_id", "case_id", "slide_path", "label", "mpp", "split", "domain"]
+    for name, rows in (("slides", slides), ("pictures", pictures)):
+        with (folder / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([heads, *rows])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings file of a run that was done once."""
+    folder = tmp_path_factory.mktemp("run")
+    write_slides(folder)
+    write_weights(folder / "encoder.pt", name=SMALLEST)
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS))
+    assert run(path) == 1  # one slide is broken
+    return path
+
+
+def run(settings: Path, *overrides: str, **choice: object) -> int:
+    options = RunOptions(workers=1, device="cpu")
+    return run_all(settings, overrides, options, Choice(**choice))  # type: ignore[arg-type]
+
+
+def finished(settings: Path) -> dict[str, str]:
+    record = json.loads((settings.parent / "run" / "stages.json").read_text())
+    return {name: stage["finished"] for name, stage in record["stages"].items()}
+
+
+def test_everything_is_there_and_the_broken_slide_does_not_vanish(settings: Path) -> None:
+    out = settings.parent / "run"
+    assert list(finished(settings)) == STAGES
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.index("Research use only") < page.index("<h1>Run report</h1>")
+    for said in ("Grades of slides and tiles", "At the microscope", "Model card: dman", "Limits",
+                 "slides alone", "broken", "of the part &#39;test&#39; alone"):  # fmt: skip
+        assert said in page, said
+    assert len(page) < 15e6
+    slides = {r["slide_id"]: r for r in csv.DictReader((out / "predictions.slides.csv").open())}
+    assert slides["broken"]["problem"]
+    assert sum(row["grade"] in LABELS for row in slides.values()) == NUM
+    judged = json.loads((out / "microscope" / "evaluation_dman" / "metrics.json").read_text())
+    assert judged["part"] == "test"
+    assert judged["slide"]["all"]["num_cases"] == 4
+    seen = json.loads((out / "microscope" / "dman.run" / "run.json").read_text())["card"]
+    assert seen["num_slides"]["target"] == 8  # those marked test are not adapted to
+
+
+def test_a_second_run_does_only_what_changed(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = finished(settings)
+    assert run(settings) == 1
+    kept = [name for name in STAGES if name not in ("tile", "stain", "features", "report")]
+    assert {name: finished(settings)[name] for name in kept} == {n: before[n] for n in kept}
+    assert run(settings, "adapt.steps=25", is_dry=True) == 1
+    said = capsys.readouterr().out
+    assert "evaluate: kept" in said
+    assert "adapt: to do, its settings or inputs changed" in said
+    assert "microscope: to do, after adapt" in said
+    with pytest.raises(ConfigError, match="no stage 'paint'"):
+        run(settings, until="paint")
+
+
+def test_slides_without_labels_are_tiled_and_reported(settings: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((settings.parent / "slides.csv").open()))[:2]
+    with (tmp_path / "slides.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["slide_id", "slide_path"])
+        writer.writerows([r["slide_id"], settings.parent / r["slide_path"]] for r in rows)
+    (tmp_path / "run.yaml").write_text("manifest: slides.csv\nout: out\n")
+    command = [sys.executable, "-m", "pipelines", "run", str(tmp_path / "run.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "note: the slides have no labels: nothing is trained" in done.stdout
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Tiling report</h1>" in page
+    assert "At the microscope" not in page
+
+
+def test_files_that_the_settings_name_are_looked_for_first(settings: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.csv: no such file or folder, and the settings"):
+        run(settings, "microscope.images=gone.csv")
+    with pytest.raises(ConfigError, match="pathology init"):
+        run(settings.with_name("none.yaml"))
+
+
+def test_a_killed_run_goes_on(settings: Path, tmp_path: Path) -> None:
+    """Killed once it has features, while it learns: what was done is kept, nothing is half-made."""
+    changed = load_config(RunConfig, settings).model_dump(mode="json") | {"out": str(tmp_path)}
+    changed["weak"]["epochs"] = 60
+    path = settings.with_name("killed.yaml")
+    path.write_text(yaml.safe_dump(changed))
+    command = [sys.executable, "-m", "pipelines", "run", str(path), "--workers", "1"]
+    begun = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    trained = tmp_path / "grades.run" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not trained.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(begun.pid, signal.SIGKILL)
+    begun.wait()
+    record = json.loads((tmp_path / "stages.json").read_text())["stages"]
+    assert list(record) == ["tile", "stain", "features"]
+    assert not (tmp_path / "grades.pt").exists()
+    done = subprocess.run([*command, "--until", "predict"], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr  # the broken slide
+    assert "went on from step" in done.stdout
+    assert (tmp_path / "predictions.csv").is_file()
