@@ -50,6 +50,16 @@ def test_it_is_calibrated_on_the_slides_it_was_fitted_to() -> None:
     assert beyond[grades > 0].mean() > 0.7
 
 
+def test_few_slides_make_nobody_sure() -> None:
+    """Two slides of each grade, which could not be told apart more easily."""
+    tiles = [np.tile(0.9999 * np.eye(3)[g] + 1e-4 / 3, (50, 1)) for g in (0, 0, 1, 1, 2, 2)]
+    rule = fit_slide_rule(tiles, np.array([0, 0, 1, 1, 2, 2]))
+    found = np.array([grade_slide(rule, t) for t in tiles])
+    assert found.argmax(axis=1).tolist() == [0, 0, 1, 1, 2, 2]
+    for sure in (found[0].max(), found[5].max()):
+        assert 3 / 4 < sure < 5 / 6  # of 2 slides on one side, and 4 on the other
+
+
 def test_severity_on_paper() -> None:
     tiles = np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
     found = 1 / (1 + np.exp(-severities(tiles, 0.5)))
