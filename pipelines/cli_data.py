@@ -11,20 +11,39 @@ data = typer.Typer(no_args_is_help=True, help="Public data sets: list them, fetc
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a tiling run.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="Folder of a tiling run, or predictions (.csv)."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the exported files.")],
     format_: Annotated[
         list[str],
-        typer.Option("--format", help="trident, clam, geojson, jpg or png; repeatable."),
+        typer.Option(
+            "--format",
+            help="Of a run: trident, clam, geojson, jpg or png; of predictions: geojson, regions, "
+            "ome-tiff, png or parquet; repeatable.",
+        ),
     ],
     layout: Annotated[
         str, typer.Option(help="TRIDENT's folder name: mpp (exact) or trident (20x_...).")
     ] = "mpp",
 ) -> None:
-    """Write tiles for other tools: TRIDENT and CLAM h5, QuPath GeoJSON, plain pictures."""
-    from pipelines.export import export_run
+    """Hand tiles or predictions to other tools: TRIDENT, CLAM, QuPath, viewers, data frames.
 
-    outcomes = export_run(run, out, format_, layout)
+    Examples:
+
+        pathology export RUN --out qupath --format geojson
+
+        pathology export predictions.csv --out qupath --format regions --format ome-tiff
+    """
+    if run.suffix.lower() == ".csv":
+        from pipelines.export_predictions import export_predictions
+
+        outcomes = export_predictions(run, out, format_)
+    else:
+        from pipelines.export import export_run
+
+        outcomes = export_run(run, out, format_, layout)
     for outcome in outcomes:
         print(f"{outcome.slide_id}: {outcome.problem or f'{outcome.num_tiles:,} tiles'}")
     raise typer.Exit(1 if any(outcome.problem for outcome in outcomes) else 0)

@@ -59,6 +59,7 @@ class SlideGrade:
     """A slide's row in the table of slides; problem says why there is no grade.
 
     entropy  of the grades' probabilities over its greatest value: 0 sure, 1 anything
+    l0_offset  corner of the scanned bounds, which QuPath counts from; mpp is that of level 0
     """
 
     slide_id: str
@@ -67,6 +68,8 @@ class SlideGrade:
     probability_C: tuple[float, ...] = ()
     entropy: float = float("nan")
     l0_size: tuple[int, int] = (0, 0)
+    l0_offset: tuple[int, int] = (0, 0)
+    mpp: float | None = None
     problem: str = ""
 
 
@@ -180,6 +183,8 @@ def _predict_slide(
         tuple(probability.tolist()),
         entropy / float(np.log(len(probability))),
         at.l0_size,
+        at.l0_offset,
+        at.mpp,
     )
 
 
@@ -226,13 +231,13 @@ def _kept(part: Path, num_tiles: int, num_grades: int) -> NDArray[np.float64] | 
 def _slides_csv(grades: Sequence[SlideGrade], names: Sequence[str]) -> str:
     rows: list[list[object]] = [
         ["slide_id", "grade", *_columns(names), "entropy", "num_tiles", "l0_width", "l0_height",
-         "problem"]
+         "l0_offset_x", "l0_offset_y", "mpp", "problem"]
     ]  # fmt: skip
     for grade in grades:
         chances = [f"{value:.6f}" for value in grade.probability_C] or [""] * len(names)
         entropy = "" if np.isnan(grade.entropy) else f"{grade.entropy:.4f}"
         rows.append(
             [grade.slide_id, grade.grade, *chances, entropy, grade.num_tiles, *grade.l0_size,
-             grade.problem]
+             *grade.l0_offset, "" if grade.mpp is None else f"{grade.mpp:.6g}", grade.problem]
         )  # fmt: skip
     return csv_text(rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,25 @@ from pipelines.weak_inputs import TiledSlide
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Corners (N, 2) in level-0 pixels, edge of a tile and size of the slide in the same."""
+    """Corners (N, 2) in level-0 pixels, edge of a tile and size of the slide in the same.
+
+    l0_offset  corner of the scanned bounds
+    mpp        microns per pixel of level 0; None: not known
+    """
 
     l0_xy: NDArray[np.int64]
     l0_edge: int
     l0_size: tuple[int, int]
+    l0_offset: tuple[int, int] = (0, 0)
+    mpp: float | None = None
 
 
 def places_of(slide: TiledSlide) -> Places:
     """Where a slide's tiles lie. Raises SlideError where its file of features does not say."""
     if slide.path.suffix != ".h5":
         facts = facts_of_store(open_tiles(slide.path))
-        return Places(facts.l0_xy, facts.l0_edge, facts.l0_slide)
+        mpp = sum(facts.mpp) / 2
+        return Places(facts.l0_xy, facts.l0_edge, facts.l0_slide, facts.l0_offset, mpp)
     found = read_features(slide.path)
     said = found.attributes
     edge = said.get("patch_size_level0") or said.get("patch_size")
@@ -41,7 +49,17 @@ def places_of(slide: TiledSlide) -> Places:
             "its file of features does not say where tiles lie",
             "Extract them with 'pathology features'",
         )
-    return Places(found.l0_xy, int(edge), (int(width), int(height)))
+    x, y = said.get("l0_offset", (0, 0))
+    offset, spacing = (int(x), int(y)), _l0_mpp(said, int(edge))
+    return Places(found.l0_xy, int(edge), (int(width), int(height)), offset, spacing)
+
+
+def _l0_mpp(said: Mapping[str, Any], l0_edge: int) -> float | None:
+    """Microns per pixel of level 0, stated or by the size of the tiles; None: not known."""
+    if said.get("mpp"):
+        return float(said["mpp"])
+    tile_mpp, size_px = said.get("achieved_mpp"), said.get("tile_size_px")
+    return float(tile_mpp) * float(size_px) / l0_edge if tile_mpp and size_px else None
 
 
 def truth_of_slides(slides: Sequence[TiledSlide], root: Path) -> NDArray[np.int64]:

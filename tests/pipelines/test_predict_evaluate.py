@@ -8,6 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import openslide
+import pyarrow.parquet
 import pytest
 
 from pathology.core.errors import ArtifactError, ConfigError
@@ -15,6 +17,7 @@ from pathology.interop.h5_features import read_features, write_features
 from pathology.models.card import ContractError
 from pathology.weak.config import WeakConfig
 from pipelines.evaluate import evaluate
+from pipelines.export_predictions import export_predictions
 from pipelines.grade_maps import draw_maps
 from pipelines.predict import predict
 from pipelines.prediction_tables import slides_table
@@ -191,3 +194,33 @@ def test_maps_show_where_the_worst_tissue_lies(
     green = (picture[..., 1] > 110) & (picture[..., 2] < 90)
     assert red.any() and green.any()
     assert np.nonzero(red)[1].mean() < np.nonzero(green)[1].mean()  # its first tiles
+
+
+def test_predictions_go_to_other_programs(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    features, _, model = trained
+    predict(model, features, tmp_path / "p.csv")
+    command = [sys.executable, "-m", "pipelines", "export", tmp_path / "p.csv", "--out", tmp_path]
+    asked = [word for name in ("regions", "ome-tiff", "parquet") for word in ("--format", name)]
+    done = subprocess.run([*map(str, command), *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tiles = pyarrow.parquet.read_table(tmp_path / "tiles.parquet").to_pydict()
+    slides = pyarrow.parquet.read_table(tmp_path / "slides.parquet").to_pydict()
+    assert set(tiles["slide_id"]) == set(slides["slide_id"])
+    assert slides["mpp"][0] == pytest.approx(0.5)  # tiles of 256 px at 0.5, as many at level 0
+    assert sum(slides["num_tiles"]) == len(tiles["l0_x"])
+    assert len(list((tmp_path / "regions").glob("*.geojson"))) == len(slides["slide_id"])
+    with openslide.OpenSlide(tmp_path / "heatmaps" / "s02.ome.tiff") as heatmap:
+        width_um = heatmap.dimensions[0] * float(heatmap.properties["openslide.mpp-x"])
+    assert width_um == pytest.approx(20_000 * 0.5, rel=0.01)
+    with pytest.raises(ConfigError, match="pdf; expected some of geojson"):
+        export_predictions(tmp_path / "p.csv", tmp_path, ["pdf"])
+    text = (tmp_path / "p.csv").read_text().replace("s02,", "../s02,")
+    (tmp_path / "q.csv").write_text(text)
+    slides_text = (tmp_path / "p.slides.csv").read_text().replace("s02,", "../s02,")
+    (tmp_path / "q.slides.csv").write_text(slides_text)
+    out = tmp_path / "inside" / "out"
+    found = export_predictions(tmp_path / "q.csv", out, ["geojson"])
+    assert [one.problem for one in found if one.problem] == [
+        "../s02: its id cannot be a file name. Rename it."
+    ]
+    assert not list((tmp_path / "inside").glob("*.geojson"))

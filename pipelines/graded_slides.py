@@ -1,0 +1,36 @@
+"""The slides of a table of predictions, with the grades of their tiles."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pathology.interop.graded_tiles import GradedTiles
+from pipelines.prediction_tables import read_slide_predictions, read_tile_predictions, slides_table
+
+
+def graded_slides(predictions: Path) -> Iterator[GradedTiles]:
+    """The slides of a table of predictions that have graded tiles.
+
+    Raises ArtifactError where it is none.
+    """
+    tiles = read_tile_predictions(predictions)
+    table = slides_table(predictions)
+    slides = read_slide_predictions(table, tiles.grades)
+    with table.open(encoding="utf-8", newline="") as stream:
+        said = {row["slide_id"]: row for row in csv.DictReader(stream)}
+    for number, slide_id in enumerate(slides.slide_ids):
+        rows = np.flatnonzero(tiles.slide_N == slide_id)
+        if not len(rows):
+            continue
+        row = said[slide_id]
+        width, height = slides.l0_size_S2[number].tolist()
+        yield GradedTiles(
+            slide_id, tiles.grades, tiles.probability_NC[rows], tiles.l0_xy[rows],
+            max(1, int(tiles.l0_edge_N[rows[0]])), (width, height),
+            (int(row.get("l0_offset_x") or 0), int(row.get("l0_offset_y") or 0)),
+            float(row["mpp"]) if row.get("mpp") else None, row["grade"],
+        )  # fmt: skip
