@@ -72,7 +72,7 @@ def figure_table(found: Mapping[str, Mapping[str, Any]], caption: str) -> Table:
 
     found  of metrics.json: by centre (or method), num_cases and estimates with value, low, high
     """
-    heads = ["", *(f"{name} ({one['num_cases']} cases)" for name, one in found.items())]
+    heads = ["", *(f"{name} ({_cases(one['num_cases'])})" for name, one in found.items())]
     steps = [name for name in next(iter(found.values()), {}) if name.startswith("recall_")]
     names = FIGURES | {name: f"recall of {name.removeprefix('recall_')}" for name in steps}
     rows = [
@@ -121,6 +121,10 @@ def card_facts(card: ModelCard) -> Facts:
 def limits_section() -> Section:
     """What figures and pictures of a run do not say."""
     return Section("limits", "Limits", text=LIMITS)
+
+
+def _cases(number: int) -> str:
+    return "1 case" if number == 1 else f"{number} cases"
 
 
 def _counts(numbers: Mapping[str, int]) -> str:
