@@ -30,7 +30,7 @@ def train_adapt(
         str | None,
         typer.Option(
             help="dman (default), source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
-            "self-training, mic, target; with + several."
+            "self-training, mic, couda, target; with + several."
         ),
     ] = None,
     labels: Annotated[
