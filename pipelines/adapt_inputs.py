@@ -71,9 +71,9 @@ class DomainTiles:
         )
 
 
-def labels_of(given: TileInput, labels: Path | None) -> dict[str, SlideRecord]:
+def labels_of(slides: Sequence[SlideRecord], labels: Path | None) -> dict[str, SlideRecord]:
     """Rows of a manifest by slide: of labels, or of the input itself where it is a manifest."""
-    slides = given.slides if labels is None else read_manifest(labels).slides
+    slides = slides if labels is None else read_manifest(labels).slides
     return {slide.slide_id: slide for slide in slides}
 
 
@@ -88,7 +88,7 @@ def classes_of(
             "--labels"
         )
     mapped = [config.class_map.get(label, label) for label in found]
-    order, remark = order_of(mapped, config.classes)
+    order, remark = order_of(mapped, config.classes, "classes")
     if remark:
         say(remark)
     return tuple(order)
@@ -143,41 +143,70 @@ def read_domain(
     What cannot be read, or has no class where it needs one, is said and left out. Raises
     ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
-    sampling = sampling_of(config, mpp, assume_mpp)
-    counts: list[int] = []
-    ids: list[str] = []
+    roll = Roll(given.path, class_of, is_labelled=is_labelled, say=say)
     spacings: list[float] = []
     stains: set[str] = set()
-    unlabelled, last_problem = [], ""
-    for sample in iter_samples(given, sampling):
+    for sample in iter_samples(given, sampling_of(config, mpp, assume_mpp)):
         on_slide()
-        if sample.problem or not len(sample.tiles_NHW3):
-            last_problem = f"{sample.slide_id}: {sample.problem or 'it has no tiles'}"
-            say(last_problem)
-        elif is_labelled and sample.slide_id not in class_of:
-            unlabelled.append(sample.slide_id)
-        else:
+        if roll.is_taken(sample.slide_id, len(sample.tiles_NHW3), sample.problem):
             sink.add(sample.tiles_NHW3)
-            counts.append(len(sample.tiles_NHW3))
-            ids.append(sample.slide_id)
             spacings += [sample.mpp] if sample.mpp else []
             stains.add(sample.stain)
-    if unlabelled:
-        shown = ", ".join(unlabelled[:SHOWN]) + (", ..." if len(unlabelled) > SHOWN else "")
-        say(f"{given.path}: {len(unlabelled)} slides have no label and are left out ({shown})")
-    if not counts:
-        why = f" ({last_problem})" if last_problem else ""
-        raise ArtifactError(f"{given.path}: no tiles to learn from{why}")
+    roll.close()
     if len(stains) > 1:
         raise StainMismatch(
             f"{given.path}: tiles in several stains ({', '.join(sorted(stains))}). Give one run"
         )
-    return DomainTiles(
-        sink.values(),
-        np.arange(sum(counts)),
-        np.repeat(np.arange(len(ids)), counts),
-        tuple(ids),
-        np.array([class_of.get(slide_id, -1) for slide_id in ids], np.int64),
-        float(np.median(spacings)) if spacings else None,
-        stains.pop(),
-    )
+    mpp = float(np.median(spacings)) if spacings else None
+    return roll.domain(sink.values(), mpp, stains.pop())
+
+
+class Roll:
+    """The slides of a domain while they are read; those that are left out are said.
+
+    class_of     number of the class of each slide that has one
+    is_labelled  whether slides without a class are left out
+    """
+
+    def __init__(
+        self, path: Path, class_of: Mapping[str, int], *, is_labelled: bool, say: Say
+    ) -> None:
+        self.path, self.class_of = path, class_of
+        self.is_labelled, self.say = is_labelled, say
+        self._num: dict[str, int] = {}
+        self._unlabelled: list[str] = []
+        self._last_problem = ""
+
+    def is_taken(self, slide_id: str, num: int, problem: str = "") -> bool:
+        """Note a slide of so many tiles; whether they are learned from."""
+        if problem or not num:
+            self._last_problem = f"{slide_id}: {problem or 'it has no tiles'}"
+            self.say(self._last_problem)
+        elif self.is_labelled and slide_id not in self.class_of:
+            self._unlabelled.append(slide_id)
+        else:
+            self._num[slide_id] = num
+        return slide_id in self._num
+
+    def close(self) -> None:
+        """Say what has no label. Raises ArtifactError where nothing is left."""
+        missing = self._unlabelled
+        if missing:
+            shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+            self.say(f"{self.path}: {len(missing)} slides have no label and are left out ({shown})")
+        if not self._num:
+            why = f" ({self._last_problem})" if self._last_problem else ""
+            raise ArtifactError(f"{self.path}: no tiles to learn from{why}")
+
+    def domain(self, values: Values, mpp: float | None, stain: str) -> DomainTiles:
+        """The tiles of all slides that were taken, in that order."""
+        ids, counts = tuple(self._num), list(self._num.values())
+        return DomainTiles(
+            values,
+            np.arange(sum(counts)),
+            np.repeat(np.arange(len(ids)), counts),
+            ids,
+            np.array([self.class_of.get(slide_id, -1) for slide_id in ids], np.int64),
+            mpp,
+            stain,
+        )

@@ -17,11 +17,14 @@ __all__ = ["train"]
 @train.command("adapt")
 def train_adapt(
     source: Annotated[
-        Path, typer.Option(metavar="SOURCE", help="Labelled: a manifest with labels, or a run.")
+        Path,
+        typer.Option(metavar="SOURCE", help="Labelled: a manifest with labels, a run, features."),
     ],
     target: Annotated[
         Path,
-        typer.Option(metavar="TARGET", help="Unlabelled: a folder or manifest of pictures, a run."),
+        typer.Option(
+            metavar="TARGET", help="Unlabelled: a folder of pictures, a manifest, a run, features."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="MODEL", help="The model, e.g. scope.pt; MODEL.run beside it.")
@@ -73,10 +76,10 @@ def train_adapt(
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
+    from pipelines.adapt_features import look_at_domain
     from pipelines.adapt_scores import score_lines
     from pipelines.adapt_train import AdaptOptions, has_twin, read_domains, run_folder
     from pipelines.adapt_train import train_adapt as run_training
-    from pipelines.input_kinds import look_at
     from pipelines.progress import counting
 
     words = [f"method={method}"] if method else []
@@ -86,7 +89,7 @@ def train_adapt(
         device=device, precision=precision, labels=labels, target_labels=target_labels, mpp=mpp,
         target_mpp=target_mpp, weights=weights, start=start,
     )  # fmt: skip
-    one, other = look_at(source), look_at(target)
+    one, other = look_at_domain(source), look_at_domain(target)
     title = "tiles" if settings.is_pixels else "features"
     with counting(title, one.num_members + other.num_members, "slides") as show_slide:
         done = count(1)
