@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ from pipelines.adapt_inputs import (
     read_domain,
     sampling_of,
 )
+from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_start import Start, read_start
 from pipelines.adapt_tiles import TileSink
 from pipelines.input_kinds import TileInput
@@ -53,7 +55,7 @@ class AdaptOptions:
     labels, target_labels  manifests with labels, where source and target are none themselves; the
                 target's are for figures alone, or for the oracle
     mpp         microns per pixel that the source's tiles are cut at; None: as they come
-    target_mpp  of pictures of the target that state none
+    target_mpp  of pictures of the target that state none; "auto": by their looks
     weights     a file of the encoder's
     start       a model whose weights training starts from
     """
@@ -63,7 +65,7 @@ class AdaptOptions:
     labels: Path | None = None
     target_labels: Path | None = None
     mpp: float | None = None
-    target_mpp: float | None = None
+    target_mpp: float | Literal["auto"] | None = None
     weights: Path | None = None
     start: Path | None = None
 
@@ -79,6 +81,7 @@ class Domains:
     start     a model to start from
     case_S    cases of the target's slides
     again     the tiles of some of the target's slides, read once more; None: that cannot be
+    assumed_mpp  microns per pixel of the target's pictures that state none, given or guessed
     """
 
     train: DomainTiles
@@ -91,6 +94,7 @@ class Domains:
     start: Start | None
     case_S: tuple[str, ...]
     again: Callable[[Sequence[str]], Iterator[SlideTiles]] | None = None
+    assumed_mpp: float | None = None
 
     @property
     def parts(self) -> dict[str, DomainTiles]:
@@ -156,14 +160,18 @@ def read_domains(
     encoding = encoding_of(
         config, classes, start, made, options.weights, is_needed=not all(is_features)
     )
-    sinks = encoding.sinks(config, device_of(options.device), folder)
+    device = device_of(options.device)
+    sinks = encoding.sinks(config, device, folder)
     mpp = options.mpp if made is None else made.mpp
     labelled = _read(
         source, class_of, config, sinks[0], (mpp, None), is_labelled=True, say=say,
         on_slide=on_slide,
     )  # fmt: skip
+    assumed = target_mpp_of(
+        options.target_mpp, source, target, config, encoding.encoder, device, labelled.mpp, say
+    )
     unlabelled = _read(
-        target, hidden_class_of, config, sinks[1], (labelled.mpp, options.target_mpp),
+        target, hidden_class_of, config, sinks[1], (labelled.mpp, assumed),
         is_labelled=config.is_supervised, say=say, on_slide=on_slide,
     )  # fmt: skip
     _require_alike(labelled, unlabelled, (source.path, target.path), say)
@@ -171,11 +179,11 @@ def read_domains(
     known_tiles = {"mpp": labelled.mpp, "stain": labelled.stain}
     is_kept = config.is_pixels or (start is not None and start.card.has_encoder)
     cases = tuple(hidden[i].case_id or i if i in hidden else i for i in unlabelled.slide_ids)
-    sampling = sampling_of(config, labelled.mpp, options.target_mpp)
+    sampling = sampling_of(config, labelled.mpp, assumed)
     return Domains(
         train, val, unlabelled, classes, encoding.tiles.model_copy(update=known_tiles),
         (source.path.name, target.path.name), encoding.encoder if is_kept else None, start, cases,
-        None if isinstance(target, FeatureInput) else partial(_again, target, sampling),
+        None if isinstance(target, FeatureInput) else partial(_again, target, sampling), assumed,
     )  # fmt: skip
 
 

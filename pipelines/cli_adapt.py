@@ -46,7 +46,8 @@ def train_adapt(
     ] = None,
     mpp: Annotated[float | None, typer.Option(help="Cut the source's tiles at this.")] = None,
     target_mpp: Annotated[
-        float | None, typer.Option(help="Microns per pixel of pictures that state none.")
+        str | None,
+        typer.Option(metavar="MPP|auto", help="Of pictures that state none; auto: by their looks."),
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
@@ -87,7 +88,7 @@ def train_adapt(
     settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
     options = AdaptOptions(
         device=device, precision=precision, labels=labels, target_labels=target_labels, mpp=mpp,
-        target_mpp=target_mpp, weights=weights, start=start,
+        target_mpp=_mpp_of(target_mpp), weights=weights, start=start,
     )  # fmt: skip
     one, other = look_at_domain(source), look_at_domain(target)
     title = "tiles" if settings.is_pixels else "features"
@@ -107,4 +108,20 @@ def train_adapt(
     print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
     for line in score_lines(card.metrics):
         print(f"  {line}")
-    print(f"Next: pathology predict {out} {target} --out predictions.csv")
+    assumed = f" --assume-mpp {domains.assumed_mpp:g}" if domains.assumed_mpp else ""
+    print(f"Next: pathology predict {out} {target} --out predictions.csv{assumed}")
+
+
+def _mpp_of(word: str | None) -> float | Literal["auto"] | None:
+    """Microns per pixel, or that they are to be guessed."""
+    from pathology.core.errors import ConfigError
+
+    if word is None or word == "auto":
+        return word if word is None else "auto"
+    try:
+        found = float(word)
+    except ValueError:
+        found = 0.0
+    if not found > 0:
+        raise ConfigError(f"--target-mpp {word}: neither a number above 0 nor auto")
+    return found
