@@ -53,7 +53,7 @@ def method_rows() -> list[Row]:
     """Without adaptation, by each method, with normalization, and with labels of the target."""
     plain = (
         "adabn", "coral", "mmd", "dann", "cdan", "entropy", "mcc", "cdan+mcc+sdat",
-        "self-training", "dman", "dman+mcc",
+        "self-training", "dman", "dman+mcc", "couda",
     )  # fmt: skip
     return [
         Row("source", "source"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,17 @@ from pathology.core.errors import ConfigError
 from pathology.core.manifest import SlideRecord
 from pathology.data.splits import some_cases, split_of_manifest
 from pathology.models.card import TileContract
-from pathology.models.encode import prepare
-from pathology.models.encoder import Encoder, make_encoder
+from pathology.models.encoder import Encoder
 from pathology.stain.contract import StainMismatch
 from pathology.training.fabric import Precision, device_of
+from pipelines.adapt_encoder import encoding_of
+from pipelines.adapt_features import (
+    FeatureInput,
+    Given,
+    given_tiles,
+    read_feature_domain,
+    settings_of,
+)
 from pipelines.adapt_inputs import (
     DomainTiles,
     Say,
@@ -29,11 +37,11 @@ from pipelines.adapt_inputs import (
     read_domain,
     sampling_of,
 )
+from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_start import Start, read_start
-from pipelines.adapt_tiles import FeatureSink, FileSink, TileSink
-from pipelines.features import weights_digest
+from pipelines.adapt_tiles import TileSink
 from pipelines.input_kinds import TileInput
-from pipelines.tile_labels import read_tile_labels
+from pipelines.tile_labels import TileLabels, read_tile_labels
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
 
 VAL_SHARE = 0.2
@@ -48,7 +56,7 @@ class AdaptOptions:
     labels, target_labels  manifests with labels, where source and target are none themselves; the
                 target's are for figures alone, or for the oracle
     mpp         microns per pixel that the source's tiles are cut at; None: as they come
-    target_mpp  of pictures of the target that state none
+    target_mpp  of pictures of the target that state none; "auto": by their looks
     weights     a file of the encoder's
     start       a model whose weights training starts from
     tile_labels a table of predictions, which label the source's tiles in the place of their slides
@@ -59,7 +67,7 @@ class AdaptOptions:
     labels: Path | None = None
     target_labels: Path | None = None
     mpp: float | None = None
-    target_mpp: float | None = None
+    target_mpp: float | Literal["auto"] | None = None
     weights: Path | None = None
     start: Path | None = None
     tile_labels: Path | None = None
@@ -76,6 +84,7 @@ class Domains:
     start     a model to start from
     case_S    cases of the target's slides
     again     the tiles of some of the target's slides, read once more; None: that cannot be
+    assumed_mpp  microns per pixel of the target's pictures that state none, given or guessed
     """
 
     train: DomainTiles
@@ -88,6 +97,7 @@ class Domains:
     start: Start | None
     case_S: tuple[str, ...]
     again: Callable[[Sequence[str]], Iterator[SlideTiles]] | None = None
+    assumed_mpp: float | None = None
 
     @property
     def parts(self) -> dict[str, DomainTiles]:
@@ -121,8 +131,8 @@ class Domains:
 
 
 def read_domains(
-    source: TileInput,
-    target: TileInput,
+    source: Given,
+    target: Given,
     config: AdaptConfig,
     options: AdaptOptions,
     folder: Path,
@@ -135,57 +145,92 @@ def read_domains(
     folder  where pixels lie while they are trained on; features are kept in memory
 
     Slides of the source that its manifest marks test are left out, those marked val judge.
-    Labels are checked before any tile is read. Raises ConfigError where they do not do, and
-    StainMismatch where the two sides are normalized otherwise.
+    Features are taken as they are; a side of tiles is encoded as the other was. Labels are checked
+    before any tile is read. Raises ConfigError where they do not do, ContractError where features
+    are of other tiles or by another encoder, and StainMismatch where the two sides are normalized
+    otherwise.
     """
-    known, hidden = labels_of(source, options.labels), labels_of(target, options.target_labels)
+    made = given_tiles(source, target, config, options.mpp)
+    config = settings_of(config, made)
+    known = labels_of(source.slides, options.labels)
+    hidden = labels_of(target.slides, options.target_labels)
     start = None if options.start is None else read_start(options.start)
     if start is not None and not config.classes:
         config = config.model_copy(update={"classes": start.card.grades})
     classes = classes_of(known, config, say)
     class_of, hidden_class_of = (class_numbers(r, classes, config) for r in (known, hidden))
-    encoder = _encoder(config, options, start, classes)
-    weights = weights_digest(encoder)
-    sinks = _sinks(config, encoder, device_of(options.device), folder)
+    is_features = [isinstance(side, FeatureInput) for side in (source, target)]
+    encoding = encoding_of(
+        config, classes, start, made, options.weights, is_needed=not all(is_features)
+    )
+    device = device_of(options.device)
+    sinks = encoding.sinks(config, device, folder)
+    mpp = options.mpp if made is None else made.mpp
     tile_labels = None
     if options.tile_labels is not None:
         tile_labels = read_tile_labels(
             options.tile_labels, classes, config.class_map, class_of, config.label_confidence
         )
-    labelled = read_domain(
-        source, class_of, config, sinks[0], mpp=options.mpp, is_labelled=True,
+    labelled = _read(
+        source, class_of, config, sinks[0], (mpp, None), is_labelled=True,
         tile_labels=tile_labels, say=say, on_slide=on_slide,
     )  # fmt: skip
-    unlabelled = read_domain(
-        target, hidden_class_of, config, sinks[1], mpp=labelled.mpp,
-        assume_mpp=options.target_mpp, is_labelled=config.is_supervised, say=say,
-        on_slide=on_slide,
+    assumed = target_mpp_of(
+        options.target_mpp, source, target, config, encoding.encoder, device, labelled.mpp, say
+    )
+    unlabelled = _read(
+        target, hidden_class_of, config, sinks[1], (labelled.mpp, assumed),
+        is_labelled=config.is_supervised, say=say, on_slide=on_slide,
     )  # fmt: skip
+    _require_alike(labelled, unlabelled, (source.path, target.path), say)
+    train, val = _split(labelled, known, classes, config)
+    known_tiles = {"mpp": labelled.mpp, "stain": labelled.stain}
+    is_kept = config.is_pixels or (start is not None and start.card.has_encoder)
+    cases = tuple(hidden[i].case_id or i if i in hidden else i for i in unlabelled.slide_ids)
+    sampling = sampling_of(config, labelled.mpp, assumed)
+    return Domains(
+        train, val, unlabelled, classes, encoding.tiles.model_copy(update=known_tiles),
+        (source.path.name, target.path.name), encoding.encoder if is_kept else None, start, cases,
+        None if isinstance(target, FeatureInput) else partial(_again, target, sampling), assumed,
+    )  # fmt: skip
+
+
+def _read(
+    given: Given,
+    class_of: Mapping[str, int],
+    config: AdaptConfig,
+    sink: TileSink,
+    mpp: tuple[float | None, float | None],
+    *,
+    is_labelled: bool,
+    tile_labels: TileLabels | None = None,
+    say: Say,
+    on_slide: Callable[[], None],
+) -> DomainTiles:
+    """A domain, of tiles or of features; mpp: that of its tiles, and for pictures without one."""
+    if isinstance(given, FeatureInput):
+        return read_feature_domain(
+            given, class_of, config, is_labelled=is_labelled, tile_labels=tile_labels, say=say,
+            on_slide=on_slide,
+        )  # fmt: skip
+    return read_domain(
+        given, class_of, config, sink, mpp=mpp[0], assume_mpp=mpp[1], is_labelled=is_labelled,
+        tile_labels=tile_labels, say=say, on_slide=on_slide,
+    )  # fmt: skip
+
+
+def _require_alike(
+    labelled: DomainTiles, unlabelled: DomainTiles, paths: tuple[Path, Path], say: Say
+) -> None:
+    """Raise StainMismatch where the sides are normalized otherwise; say if a resolution lacks."""
     if labelled.stain != unlabelled.stain:
         raise StainMismatch(
-            f"{source.path}: stain is {labelled.stain}; {target.path}: {unlabelled.stain}. "
+            f"{paths[0]}: stain is {labelled.stain}; {paths[1]}: {unlabelled.stain}. "
             "Normalize both with one model, or neither"
         )
     if labelled.mpp is None or unlabelled.mpp is None:
         which = "source" if labelled.mpp is None else "target"
         say(f"the {which} states no resolution; its tiles are taken as they are")
-    train, val = _split(labelled, known, classes, config)
-    tiles = TileContract(
-        size_px=config.size_px,
-        mpp=labelled.mpp,
-        stain=labelled.stain,
-        encoder=encoder.name,
-        weights=weights,
-        encoder_px=config.tile_px,
-        num_features=encoder.num_features,
-    )
-    is_kept = config.is_pixels or (start is not None and start.card.has_encoder)
-    cases = tuple(hidden[i].case_id or i if i in hidden else i for i in unlabelled.slide_ids)
-    return Domains(
-        train, val, unlabelled, classes, tiles, (source.path.name, target.path.name),
-        encoder if is_kept else None, start, cases,
-        partial(_again, target, sampling_of(config, labelled.mpp, options.target_mpp)),
-    )  # fmt: skip
 
 
 def _again(given: TileInput, sampling: Sampling, slide_ids: Sequence[str]) -> Iterator[SlideTiles]:
@@ -198,33 +243,6 @@ def _again(given: TileInput, sampling: Sampling, slide_ids: Sequence[str]) -> It
         rejected=(),
     )
     return iter_samples(some, sampling)
-
-
-def _encoder(
-    config: AdaptConfig, options: AdaptOptions, start: Start | None, classes: tuple[str, ...]
-) -> Encoder:
-    """The encoder as it is before training."""
-    has_encoder = start is not None and start.card.has_encoder
-    encoder = make_encoder(
-        config.encoder, weights=options.weights, is_pretrained=not has_encoder
-    ).eval()
-    if start is not None:
-        start.require_classes(classes)
-        start.give_encoder(encoder)
-    return encoder
-
-
-def _sinks(
-    config: AdaptConfig, encoder: Encoder, device: str, folder: Path
-) -> tuple[TileSink, TileSink]:
-    """Where the tiles of source and target go."""
-    if config.is_pixels:
-        return FileSink(folder / "source.npy"), FileSink(folder / "target.npy")
-    ready = prepare(encoder, device)
-    return (
-        FeatureSink(ready, device, config.tile_px),
-        FeatureSink(ready, device, config.tile_px),
-    )
 
 
 def _split(

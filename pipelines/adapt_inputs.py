@@ -75,9 +75,9 @@ class DomainTiles:
         )
 
 
-def labels_of(given: TileInput, labels: Path | None) -> dict[str, SlideRecord]:
+def labels_of(slides: Sequence[SlideRecord], labels: Path | None) -> dict[str, SlideRecord]:
     """Rows of a manifest by slide: of labels, or of the input itself where it is a manifest."""
-    slides = given.slides if labels is None else read_manifest(labels).slides
+    slides = slides if labels is None else read_manifest(labels).slides
     return {slide.slide_id: slide for slide in slides}
 
 
@@ -92,7 +92,7 @@ def classes_of(
             "--labels"
         )
     mapped = [config.class_map.get(label, label) for label in found]
-    order, remark = order_of(mapped, config.classes)
+    order, remark = order_of(mapped, config.classes, "classes")
     if remark:
         say(remark)
     return tuple(order)
@@ -149,49 +149,82 @@ def read_domain(
     What cannot be read, or has no class where it needs one, is said and left out. Raises
     ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
-    sampling = sampling_of(config, mpp, assume_mpp)
-    counts: list[int] = []
-    classes: list[NDArray[np.int64]] = []
-    ids: list[str] = []
+    roll = Roll(given.path, class_of, is_labelled=is_labelled, say=say)
     spacings: list[float] = []
     stains: set[str] = set()
-    unlabelled, last_problem = [], ""
-    for sample in iter_samples(given, sampling):
+    for sample in iter_samples(given, sampling_of(config, mpp, assume_mpp)):
         on_slide()
-        if sample.problem or not len(sample.tiles_NHW3):
-            last_problem = f"{sample.slide_id}: {sample.problem or 'it has no tiles'}"
-            say(last_problem)
-        elif is_labelled and sample.slide_id not in class_of:
-            unlabelled.append(sample.slide_id)
-        else:
-            class_N = np.full(len(sample.tiles_NHW3), class_of.get(sample.slide_id, -1))
+        if roll.is_taken(sample.slide_id, len(sample.tiles_NHW3), sample.problem):
+            tiles = sample.tiles_NHW3
             if tile_labels is not None:
-                class_N = tile_labels.of(sample)
-                sample = replace(sample, tiles_NHW3=sample.tiles_NHW3[class_N >= 0])
-                class_N = class_N[class_N >= 0]
-            sink.add(sample.tiles_NHW3)
-            counts.append(len(sample.tiles_NHW3))
-            classes.append(class_N)
-            ids.append(sample.slide_id)
+                tiles = tiles[roll.label(sample.slide_id, tile_labels.of(sample))]
+            sink.add(tiles)
             spacings += [sample.mpp] if sample.mpp else []
             stains.add(sample.stain)
-    if unlabelled:
-        shown = ", ".join(unlabelled[:SHOWN]) + (", ..." if len(unlabelled) > SHOWN else "")
-        say(f"{given.path}: {len(unlabelled)} slides have no label and are left out ({shown})")
-    if not sum(counts):
-        why = f" ({last_problem})" if last_problem else ""
-        raise ArtifactError(f"{given.path}: no tiles to learn from{why}")
+    roll.close()
     if len(stains) > 1:
         raise StainMismatch(
             f"{given.path}: tiles in several stains ({', '.join(sorted(stains))}). Give one run"
         )
-    return DomainTiles(
-        sink.values(),
-        np.arange(sum(counts)),
-        np.repeat(np.arange(len(ids)), counts),
-        tuple(ids),
-        np.array([class_of.get(slide_id, -1) for slide_id in ids], np.int64),
-        float(np.median(spacings)) if spacings else None,
-        stains.pop(),
-        None if tile_labels is None else np.concatenate(classes),
-    )
+    mpp = float(np.median(spacings)) if spacings else None
+    return roll.domain(sink.values(), mpp, stains.pop())
+
+
+class Roll:
+    """The slides of a domain while they are read; those that are left out are said.
+
+    class_of     number of the class of each slide that has one
+    is_labelled  whether slides without a class are left out
+    """
+
+    def __init__(
+        self, path: Path, class_of: Mapping[str, int], *, is_labelled: bool, say: Say
+    ) -> None:
+        self.path, self.class_of = path, class_of
+        self.is_labelled, self.say = is_labelled, say
+        self._num: dict[str, int] = {}
+        self._tile_labels: list[NDArray[np.int64]] = []
+        self._unlabelled: list[str] = []
+        self._last_problem = ""
+
+    def is_taken(self, slide_id: str, num: int, problem: str = "") -> bool:
+        """Note a slide of so many tiles; whether they are learned from."""
+        if problem or not num:
+            self._last_problem = f"{slide_id}: {problem or 'it has no tiles'}"
+            self.say(self._last_problem)
+        elif self.is_labelled and slide_id not in self.class_of:
+            self._unlabelled.append(slide_id)
+        else:
+            self._num[slide_id] = num
+        return slide_id in self._num
+
+    def label(self, slide_id: str, class_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Note the classes of a slide's tiles; which of them have one, and are learned from."""
+        is_known_N = class_N >= 0
+        self._num[slide_id] = int(is_known_N.sum())
+        self._tile_labels.append(class_N[is_known_N])
+        return is_known_N
+
+    def close(self) -> None:
+        """Say what has no label. Raises ArtifactError where nothing is left."""
+        missing = self._unlabelled
+        if missing:
+            shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+            self.say(f"{self.path}: {len(missing)} slides have no label and are left out ({shown})")
+        if not sum(self._num.values()):
+            why = f" ({self._last_problem})" if self._last_problem else ""
+            raise ArtifactError(f"{self.path}: no tiles to learn from{why}")
+
+    def domain(self, values: Values, mpp: float | None, stain: str) -> DomainTiles:
+        """The tiles of all slides that were taken, in that order."""
+        ids, counts = tuple(self._num), list(self._num.values())
+        return DomainTiles(
+            values,
+            np.arange(sum(counts)),
+            np.repeat(np.arange(len(ids)), counts),
+            ids,
+            np.array([self.class_of.get(slide_id, -1) for slide_id in ids], np.int64),
+            mpp,
+            stain,
+            np.concatenate(self._tile_labels) if self._tile_labels else None,
+        )

@@ -67,7 +67,7 @@ class Start:
         except RuntimeError as error:
             raise ConfigError(
                 f"{self.path}: its network, of method {self.card.method}, is another one "
-                f"({_short(error)}). Start from a model with a head of the same width"
+                f"({_short(error)}). Start from a model of as many heads, of the same width"
             ) from error
 
     def _part(self, prefix: str) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from pathology.models.card import ModelCard, save_classifier
 from pathology.models.encoder import Encoder
 from pathology.training.loop import Values
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
+from pipelines.adapt_features import settings_of
 from pipelines.adapt_inputs import Say
 from pipelines.adapt_pictures import draw_differences, draw_embedding
 from pipelines.adapt_scores import Seen, scores_without_labels, see, warnings_of
@@ -50,7 +51,8 @@ def train_adapt(
     on are removed in the end.
     """
     started, options = now(), options or AdaptOptions()
-    config = AdaptConfig.model_validate(config.model_dump() | {"classes": domains.classes})
+    settings = config.model_dump() | {"classes": domains.classes}
+    config = settings_of(AdaptConfig.model_validate(settings), domains.tiles)
     folder = run_folder(out)
     model = train_on(domains, config, options, folder, on_step=on_step, say=say)
     seen = see(model, domains.target, config)

@@ -58,7 +58,10 @@ def train_on(
     torch.manual_seed(config.seed)
     encoder = _learner(domains.encoder, config) if config.is_pixels else None
     num_features = domains.tiles.num_features
-    model = DomainClassifier(num_features, num_classes, config.width, config.dropout, encoder)
+    model = DomainClassifier(
+        num_features, num_classes, config.width, config.dropout, encoder,
+        is_pair=config.term_weights().is_pair,
+    )  # fmt: skip
     model = model.to(fabric.device)
     weight_C = class_balance(source.label_N, num_classes, config.term_weights().balance)
     balance = _balance(domains, config)

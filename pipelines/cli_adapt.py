@@ -17,11 +17,14 @@ __all__ = ["train"]
 @train.command("adapt")
 def train_adapt(
     source: Annotated[
-        Path, typer.Option(metavar="SOURCE", help="Labelled: a manifest with labels, or a run.")
+        Path,
+        typer.Option(metavar="SOURCE", help="Labelled: a manifest with labels, a run, features."),
     ],
     target: Annotated[
         Path,
-        typer.Option(metavar="TARGET", help="Unlabelled: a folder or manifest of pictures, a run."),
+        typer.Option(
+            metavar="TARGET", help="Unlabelled: a folder of pictures, a manifest, a run, features."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="MODEL", help="The model, e.g. scope.pt; MODEL.run beside it.")
@@ -30,7 +33,7 @@ def train_adapt(
         str | None,
         typer.Option(
             help="dman (default), source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
-            "self-training, mic, target; with + several."
+            "self-training, mic, couda, target; with + several."
         ),
     ] = None,
     labels: Annotated[
@@ -51,7 +54,8 @@ def train_adapt(
     ] = None,
     mpp: Annotated[float | None, typer.Option(help="Cut the source's tiles at this.")] = None,
     target_mpp: Annotated[
-        float | None, typer.Option(help="Microns per pixel of pictures that state none.")
+        str | None,
+        typer.Option(metavar="MPP|auto", help="Of pictures that state none; auto: by their looks."),
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
@@ -81,10 +85,10 @@ def train_adapt(
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
+    from pipelines.adapt_features import look_at_domain
     from pipelines.adapt_scores import score_lines
     from pipelines.adapt_train import AdaptOptions, has_twin, read_domains, run_folder
     from pipelines.adapt_train import train_adapt as run_training
-    from pipelines.input_kinds import look_at
     from pipelines.progress import counting, telling
 
     words = [f"method={method}"] if method else []
@@ -92,9 +96,9 @@ def train_adapt(
     settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
     options = AdaptOptions(
         device=device, precision=precision, labels=labels, target_labels=target_labels, mpp=mpp,
-        target_mpp=target_mpp, weights=weights, start=start, tile_labels=tile_labels,
+        target_mpp=_mpp_of(target_mpp), weights=weights, start=start, tile_labels=tile_labels,
     )  # fmt: skip
-    one, other = look_at(source), look_at(target)
+    one, other = look_at_domain(source), look_at_domain(target)
     title = "tiles" if settings.is_pixels else "features"
     with counting(title, one.num_members + other.num_members, "slides") as show_slide:
         done = count(1)
@@ -108,4 +112,20 @@ def train_adapt(
     print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
     for line in score_lines(card.metrics):
         print(f"  {line}")
-    print(f"Next: pathology predict {out} {target} --out predictions.csv")
+    assumed = f" --assume-mpp {domains.assumed_mpp:g}" if domains.assumed_mpp else ""
+    print(f"Next: pathology predict {out} {target} --out predictions.csv{assumed}")
+
+
+def _mpp_of(word: str | None) -> float | Literal["auto"] | None:
+    """Microns per pixel, or that they are to be guessed."""
+    from pathology.core.errors import ConfigError
+
+    if word is None or word == "auto":
+        return word if word is None else "auto"
+    try:
+        found = float(word)
+    except ValueError:
+        found = 0.0
+    if not found > 0:
+        raise ConfigError(f"--target-mpp {word}: neither a number above 0 nor auto")
+    return found

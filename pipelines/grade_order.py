@@ -18,8 +18,12 @@ USUAL_ORDER = (
 )  # fmt: skip
 
 
-def order_of(labels: Sequence[str], given: Sequence[str]) -> tuple[list[str], str]:
+def order_of(
+    labels: Sequence[str], given: Sequence[str], setting: str = "grades"
+) -> tuple[list[str], str]:
     """Grades benign first, and a remark where it was not given but found.
+
+    setting  name of the setting that gives them
 
     Numbers go by size, names by the usual order of findings. Raises ConfigError where neither
     tells, with the setting that would.
@@ -35,12 +39,12 @@ def order_of(labels: Sequence[str], given: Sequence[str]) -> tuple[list[str], st
     if rank is None:
         raise ConfigError(
             f"which of the labels {', '.join(found)} is worse? Say it, benign first: "
-            f"--set 'grades=[{', '.join(found)}]'"
+            f"--set '{setting}=[{', '.join(found)}]'"
         )
     ordered = sorted(found, key=lambda label: rank[label])
     return ordered, (
         f"grades, benign first: {' < '.join(ordered)}, by the usual order; "
-        f"--set 'grades=[...]' says another"
+        f"--set '{setting}=[...]' says another"
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pathology.adapt.config import AdaptConfig
 from pathology.core.artifact import publish, write_text
 from pathology.core.errors import ArtifactError, PathologyError, reason_of
 from pathology.core.table import csv_text
@@ -31,7 +32,7 @@ from pathology.models.encoder import Encoder, make_encoder
 from pathology.slides.jpeg import DamagedJpeg
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
-from pathology.weak.pooling import PooledTiles
+from pathology.weak.pooling import PooledPeers, PooledTiles
 from pathology.weak.predict import score_slide
 from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
 from pipelines.features import weights_digest
@@ -106,8 +107,10 @@ def _head_of(card: ModelCard) -> nn.Module:
     """A new network of a card's kind; slides of an adapted one are the mean of their tiles."""
     num_features = card.tiles.num_features
     if card.task == "adapt":
-        width = int(card.settings["width"])
-        return PooledTiles(num_features, len(card.grades), width=width, dropout=0, pooling="mean")
+        config, num_grades = AdaptConfig.model_validate(card.settings), len(card.grades)
+        if config.term_weights().is_pair:
+            return PooledPeers(num_features, num_grades, config.width, 0.0)
+        return PooledTiles(num_features, num_grades, width=config.width, dropout=0, pooling="mean")
     return bag_network(WeakConfig.model_validate(card.settings), num_features)
 
 

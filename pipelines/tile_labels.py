@@ -37,14 +37,13 @@ class TileLabels:
         Raises ConfigError for tiles that come from no store: they have no corners.
         """
         if sample.store is None or sample.rows is None:
-            raise ConfigError(
-                f"{sample.slide_id}: labels of tiles go with the run that was predicted on. "
-                "Give that run as --source"
-            )
-        answers = self.answers.get(sample.slide_id, {})
-        corners = open_tiles(sample.store).l0_xy[sample.rows].tolist()
-        worst = self.class_of.get(sample.slide_id)
-        return np.array([self._class(answers.get((x, y)), worst) for x, y in corners], np.int64)
+            raise without_corners(sample.slide_id)
+        return self.at(sample.slide_id, open_tiles(sample.store).l0_xy[sample.rows])
+
+    def at(self, slide_id: str, l0_xy: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same by corners (N, 2) in level-0 pixels."""
+        answers, worst = self.answers.get(slide_id, {}), self.class_of.get(slide_id)
+        return np.array([self._class(answers.get((x, y)), worst) for x, y in l0_xy.tolist()], int)
 
     def _class(self, answer_C: NDArray[np.float64] | None, worst: int | None) -> int:
         if answer_C is None:
@@ -53,6 +52,14 @@ class TileLabels:
         total = float(possible_C.sum())
         number = int(possible_C.argmax())
         return number if total > 0 and possible_C[number] >= self.confidence * total else -1
+
+
+def without_corners(slide_id: str) -> ConfigError:
+    """The refusal of tiles that cannot be looked up."""
+    return ConfigError(
+        f"{slide_id}: labels of tiles go with the run that was predicted on, or its features. Give "
+        "these as --source"
+    )
 
 
 def read_tile_labels(

@@ -30,6 +30,10 @@ class TermWeights(StageConfig):
     focal        exponent by which hard source tiles count more
     balance      0: all source tiles count alike, 1: all classes
     sharpness    radius of sharpness-aware minimization of the source's term
+    is_pair      whether two heads learn side by side, each before a judge of its own
+    noise        share of the source's labels thought mistaken at the start of a layer that learns
+                 how they are; 0: no such layer
+    diversity    of the divergence of the pair's answers, which their last layers make greater
     """
 
     adversary: float = Field(default=0.0, ge=0)
@@ -44,6 +48,9 @@ class TermWeights(StageConfig):
     focal: float = Field(default=0.0, ge=0, le=5)
     balance: float = Field(default=0.0, ge=0, le=1)
     sharpness: float = Field(default=0.0, ge=0)
+    is_pair: bool = False
+    noise: float = Field(default=0.0, ge=0, lt=1)
+    diversity: float = Field(default=0.0, ge=0)
 
 
 class AdaptConfig(StageConfig):
@@ -129,6 +136,8 @@ class AdaptConfig(StageConfig):
         terms = self.term_weights()  # a term nobody knows is refused here
         if terms.masked and not self.is_pixels:
             raise ValueError("mic needs pixels: set encoder_rate, e.g. to 0.1")
+        if terms.diversity and not terms.is_pair:
+            raise ValueError("diversity needs two heads: set terms.is_pair=true")
         if self.augment_scope and not self.is_pixels:
             raise ValueError("augment_scope needs pixels: set encoder_rate, e.g. to 0.1")
         return self
@@ -156,7 +165,10 @@ class AdaptConfig(StageConfig):
     def is_target_seen(self) -> bool:
         """Whether unlabelled tiles of the target are part of a step."""
         terms = self.term_weights()
-        names = ("adversary", "entropy", "confusion", "coral", "mmd", "consistency", "masked")
+        names = (
+            "adversary", "entropy", "confusion", "coral", "mmd", "consistency", "masked",
+            "diversity",
+        )  # fmt: skip
         has_statistics = self.is_pixels and self.batch_norm == "separate"
         return has_statistics or any(getattr(terms, name) for name in names)
 

@@ -46,5 +46,16 @@ METHODS: dict[str, Method] = {
         {"adversary": 0.1, "entropy": 0.1, "focal": 1.0, "balance": 1.0},
         "separate",
     ),
+    "couda": Method(
+        "two peers with a judge each, labels that may be mistaken (Zhang et al., TIP 2020)",
+        {
+            "adversary": 0.1,
+            "focal": 1.0,
+            "is_pair": True,
+            "noise": 0.2,
+            "diversity": 0.01,
+        },
+        "separate",
+    ),
     "target": Method("labels of the target: the oracle"),
 }

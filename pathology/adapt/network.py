@@ -7,6 +7,7 @@ encoder pixels (B, 3, H, W) from 0 to 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from pathology.adapt.domain_norm import statistics_of
 from pathology.models.encoder import Encoder
-from pathology.models.tile_head import TileHead
+from pathology.models.tile_head import PeerHead, TileHead, mean_answer
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and variance (F,)
 SOURCE, TARGET = 0, 1
@@ -24,16 +25,21 @@ LEAST_DEVIATION = 1e-3
 
 
 class Embedded(NamedTuple):
-    """What the classifier gives: hidden features (B, W) and logits (B, C)."""
+    """What the classifier gives: hidden features (B, W) and logits (B, C).
+
+    each  logits of either peer, where there are two; else the very logits
+    """
 
     hidden_BW: Tensor
     logits_BC: Tensor
+    each: tuple[Tensor, ...]
 
 
 class DomainClassifier(nn.Module):
     """Features of either domain to classes, normalized by the statistics of their domain first.
 
     encoder            of pixels; None: it is given features
+    is_pair            whether it has two heads, whose mean it answers by
     mean_2F, scale_2F  of the source and of the target; see set_statistics
     """
 
@@ -47,9 +53,12 @@ class DomainClassifier(nn.Module):
         width: int,
         dropout: float,
         encoder: Encoder | None = None,
+        *,
+        is_pair: bool = False,
     ) -> None:
         super().__init__()
-        self.head = TileHead(num_features, num_classes, width, dropout)
+        kind = PeerHead if is_pair else TileHead
+        self.head = kind(num_features, num_classes, width, dropout)
         self.encoder = encoder
         self.register_buffer("mean_2F", torch.zeros(2, num_features))
         self.register_buffer("scale_2F", torch.ones(2, num_features))
@@ -82,7 +91,8 @@ class DomainClassifier(nn.Module):
         with torch.autocast(features_BF.device.type, enabled=False):  # little work, all digits
             normalized_BF = (features_BF - self.mean_2F[domain]) / self.scale_2F[domain]
             hidden_BW = self.head.embed(normalized_BF)
-            return Embedded(hidden_BW, self.head.head(hidden_BW))
+            each = self.head.each(hidden_BW)
+            return Embedded(hidden_BW, mean_answer(each), each)
 
     def set_statistics(self, domain: int, found: Statistics) -> None:
         """Normalize a domain by these means and variances."""
@@ -91,15 +101,14 @@ class DomainClassifier(nn.Module):
         self.mean_2F[domain].copy_(torch.from_numpy(np.asarray(mean_F, np.float32)))
         self.scale_2F[domain].copy_(torch.from_numpy(scale_F.astype(np.float32)))
 
-    def folded(self, domain: int) -> TileHead:
+    def folded(self, domain: int) -> TileHead | PeerHead:
         """The same for one domain as a plain head, with the statistics in its first layer."""
-        made = TileHead(self.head.num_features, self.head.num_classes, self.head.width, 0.0)
-        made.load_state_dict(self.head.state_dict())
-        layer = made.first
-        mean_F, scale_F = (x[domain].to(layer.weight) for x in (self.mean_2F, self.scale_2F))
+        made = deepcopy(self.head).cpu().eval()
+        mean_F, scale_F = (x[domain].cpu() for x in (self.mean_2F, self.scale_2F))
         with torch.no_grad():
-            layer.weight.div_(scale_F)
-            layer.bias.sub_(layer.weight @ mean_F)
+            for layer in made.firsts:
+                layer.weight.div_(scale_F)
+                layer.bias.sub_(layer.weight @ mean_F)
         return made
 
     def unfold(self, weights: Mapping[str, Tensor], domain: int) -> None:
@@ -108,10 +117,10 @@ class DomainClassifier(nn.Module):
         Statistics come first. Raises RuntimeError where the head is of another kind.
         """
         self.head.load_state_dict(dict(weights))
-        layer = self.head.first
         with torch.no_grad():
-            layer.bias.add_(layer.weight @ self.mean_2F[domain])
-            layer.weight.mul_(self.scale_2F[domain])
+            for layer in self.head.firsts:
+                layer.bias.add_(layer.weight @ self.mean_2F[domain])
+                layer.weight.mul_(self.scale_2F[domain])
 
 
 class Judge(nn.Module):

@@ -23,6 +23,8 @@ from pathology.adapt.network import (
     Judge,
     Statistics,
 )
+from pathology.adapt.optimizer import make_optimizer
+from pathology.adapt.peers import NotedLabels, PeerJudges, doubt
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 
 REBALANCE_EVERY = 20  # steps, where features are at hand
@@ -71,15 +73,11 @@ class AdaptStep:
         self.autocast, self.backward = autocast, backward
         self.is_target_seen = config.is_target_seen
         self.ratio_C = torch.ones(len(class_weight_C))  # stays on the CPU
-        head = model.head
-        judge = Judge(
-            head.width or head.num_features, head.num_classes, config.judge_width,
-            is_conditional=self.terms.is_conditional,
-        ).to(head.head.weight.device)  # fmt: skip
         self.averaged = deepcopy(model).requires_grad_(False).eval()
-        self.model, self.judge = model, judge
-        self.networks = nn.ModuleDict({"model": model, "judge": judge})
-        self.optimizer = _optimizer(config, model, judge)
+        self.model, self.judge, self.noted = model, *_beside(config, model)
+        parts = {"model": model, "judge": self.judge, "noted": self.noted}
+        self.networks = nn.ModuleDict(parts)
+        self.optimizer = make_optimizer(config, model, self.judge, self.noted)
 
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
@@ -118,7 +116,7 @@ class AdaptStep:
                 source, target = self.model(batch.source, SOURCE), None
         num = self.config.steps
         strength = reversal_strength(step - WAIT * num, max(1, round(self.config.ramp * num)))
-        found = {"label": self._label_loss(source.logits_BC, batch)}
+        found = {"label": self._label_loss(source, batch)}
         if self.terms.sharpness:
             found["label"] = self._sharp_loss(found["label"], batch)
         if target is None:
@@ -135,6 +133,8 @@ class AdaptStep:
     ) -> dict[str, Tensor]:
         """What makes the domains' features alike."""
         found, terms = {}, self.terms
+        if terms.diversity:
+            found["diversity"] = -terms.diversity * self._diversity(source, target)
         if terms.adversary:
             found["adversary"] = terms.adversary * self._adversary(source, target, batch, strength)
         for name, distance in (("coral", losses.coral), ("mmd", losses.mmd)):
@@ -177,9 +177,14 @@ class AdaptStep:
             seen: Embedded = self.model(masked(tiles_T3HW, shown_TGG, encoder.mean), TARGET)
         return seen.logits_BC
 
-    def _label_loss(self, logits_SC: Tensor, batch: DomainBatch) -> Tensor:
-        """Of the source: focal, by class, and by the weight of each."""
-        loss_S = losses.focal_cross_entropy(logits_SC, batch.label_S, self.terms.focal)
+    def _label_loss(self, source: Embedded, batch: DomainBatch) -> Tensor:
+        """Of the source: focal, by class, and by the weight of each; summed over peers."""
+        label_S, gamma = batch.label_S, self.terms.focal
+        each = [
+            losses.focal_cross_entropy(self.noted(logits_SC), label_S, gamma)
+            for logits_SC in source.each
+        ]
+        loss_S = torch.stack(each).sum(dim=0)
         return (batch.weight_S * self.class_weight_C.to(loss_S)[batch.label_S] * loss_S).mean()
 
     def _shares(self, batch: DomainBatch) -> Tensor:
@@ -197,8 +202,16 @@ class AdaptStep:
         ]
         is_square = self.terms.adversary_loss == "least-squares"
         compare = losses.least_squares_adversary if is_square else losses.binary_adversary
-        at_source_S, at_target_T = compare(*scores)
-        return (self._shares(batch) * at_source_S).sum() + at_target_T.mean()
+        at_source, at_target = compare(*scores)  # (S,) and (T,), or two rows of it for two peers
+        weight_S = self._shares(batch) * doubt(source.each)
+        weighted = doubt(target.each) * at_target
+        return (weight_S * at_source).sum() + weighted.mean(dim=-1).sum()
+
+    def _diversity(self, source: Embedded, target: Embedded) -> Tensor:
+        """How much both peers differ; nothing before their last layers learns from it."""
+        every = torch.cat([source.hidden_BW, target.hidden_BW]).detach()
+        one, other = self.model.head.each(every)
+        return losses.peer_disagreement(one, other).mean()
 
     def _sharp_loss(self, loss: Tensor, batch: DomainBatch) -> Tensor:
         """The source's loss where it is worst nearby: SAM (Foret et al., ICLR 2021) on this term
@@ -213,7 +226,7 @@ class AdaptStep:
         }
         with self.autocast():
             worst = torch.func.functional_call(self.model, moved, (batch.source, SOURCE))
-        return self._label_loss(worst.logits_BC, batch)
+        return self._label_loss(worst, batch)
 
     def _rate(self, step: int) -> float:
         """Constant for two thirds of the steps, then a line to zero."""
@@ -257,19 +270,12 @@ def rebalance_every(config: AdaptConfig) -> int:
     return PIXEL_REBALANCE_EVERY if config.is_pixels else REBALANCE_EVERY
 
 
-def _optimizer(
-    config: AdaptConfig, model: DomainClassifier, judge: nn.Module
-) -> torch.optim.Optimizer:
-    """AdamW, at one rate for the head, one for what of the encoder learns, one for the judge."""
-    encoder = [] if model.encoder is None else list(model.encoder.parameters())
-    parts = (
-        (model.head.parameters(), 1.0),
-        (encoder, config.encoder_rate),
-        (judge.parameters(), config.judge_rate),
-    )
-    groups = [
-        {"params": [p for p in part if p.requires_grad], "rate": config.learning_rate * factor}
-        for part, factor in parts
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+def _beside(config: AdaptConfig, model: DomainClassifier) -> tuple[nn.Module, nn.Module]:
+    """What learns with the classifier and is not kept: the judge, and what notes labels."""
+    head, terms = model.head, config.term_weights()
+    kind = PeerJudges if terms.is_pair else Judge
+    num_in = head.width or head.num_features * len(head.firsts)
+    judge = kind(num_in, head.num_classes, config.judge_width, is_conditional=terms.is_conditional)
+    noted = NotedLabels(head.num_classes, terms.noise) if terms.noise else nn.Identity()
+    device = model.mean_2F.device
+    return judge.to(device), noted.to(device)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pathology.models.tile_head import TileHead
+from pathology.models.tile_head import PeerHead, TileHead
 from pathology.weak.bag import BagOutput
 from pathology.weak.losses import ordinal_logits
 
@@ -41,6 +41,15 @@ class PooledTiles(TileHead):
         if self.is_ordinal:
             logits = ordinal_logits(logits.flatten(0, 1)).reshape(*logits.shape[:2], -1)
         return BagOutput(logits, pooled(logits, self.pooling, self.share))
+
+
+class PooledPeers(PeerHead):
+    """Tiles by the mean of two heads, and slides by the mean of their tiles' logits."""
+
+    def forward(self, features_BNF: Tensor) -> BagOutput:  # type: ignore[override]
+        """Scores of bags (B, N, F)."""
+        logits = super().forward(features_BNF)
+        return BagOutput(logits, pooled(logits, "mean"))
 
 
 def pooled(logits_BNC: Tensor, pooling: Pooling, share: float = 0.1) -> Tensor:

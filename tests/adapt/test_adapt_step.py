@@ -43,7 +43,8 @@ def batch(step: int, num: int = 32, num_target: int = 24, *, is_known: bool = Fa
 def new_step(**settings: object) -> AdaptStep:
     config = AdaptConfig.model_validate({**SMALL, **settings})
     torch.manual_seed(config.seed)
-    model = DomainClassifier(NUM, 2, config.width, config.dropout)
+    is_pair = config.term_weights().is_pair
+    model = DomainClassifier(NUM, 2, config.width, config.dropout, is_pair=is_pair)
     return AdaptStep(config, model, torch.ones(2))
 
 
@@ -60,7 +61,9 @@ def test_every_method_learns_what_the_source_teaches(method: str) -> None:
         values = step(batch(number, is_known=method == "target"), number)
         assert all(np.isfinite(value) for value in values.values())
     assert accuracy(step) > 0.7
-    assert ("adversary" in values) == any(name in method for name in ("dann", "cdan", "dman"))
+    assert ("adversary" in values) == any(
+        name in method for name in ("dann", "cdan", "dman", "couda")
+    )
     assert ("target" in values) == (method == "target")
 
 
@@ -72,11 +75,12 @@ def test_labels_of_the_target_are_learned_from_where_they_are_known() -> None:
     assert accuracy(told) > accuracy(plain) + 0.02
 
 
-def test_stopped_and_gone_on_with_to_the_very_same_weights() -> None:
-    whole = new_step(method="dman+mcc")
+@pytest.mark.parametrize("method", ["dman+mcc", "couda"])
+def test_stopped_and_gone_on_with_to_the_very_same_weights(method: str) -> None:
+    whole = new_step(method=method)
     for number in range(20):
         whole(batch(number), number)
-    first, second = new_step(method="dman+mcc"), new_step(method="dman+mcc", seed=0)
+    first, second = new_step(method=method), new_step(method=method, seed=0)
     for number in range(10):
         first(batch(number), number)
     second.load_state_dict(first.state_dict())
@@ -129,9 +133,10 @@ def test_a_conditional_judge_sees_features_times_probabilities() -> None:
 
 
 @pytest.mark.parametrize("width", [0, 16])
-def test_a_classifier_of_one_domain_is_a_plain_head(width: int) -> None:
+@pytest.mark.parametrize("is_pair", [False, True])
+def test_a_classifier_of_one_domain_is_a_plain_head(width: int, is_pair: bool) -> None:
     torch.manual_seed(0)
-    model = DomainClassifier(NUM, 3, width, 0.5).eval()
+    model = DomainClassifier(NUM, 3, width, 0.5, is_pair=is_pair).eval()
     random = np.random.default_rng(0)
     for domain in (SOURCE, TARGET):
         model.set_statistics(domain, (random.normal(size=NUM), random.random(NUM) + 0.1))
@@ -139,6 +144,10 @@ def test_a_classifier_of_one_domain_is_a_plain_head(width: int) -> None:
     for domain in (SOURCE, TARGET):
         wanted = model(x, domain).logits_BC
         assert torch.allclose(model.folded(domain)(x), wanted, atol=1e-5)
+        like = DomainClassifier(NUM, 3, width, 0.5, is_pair=is_pair).eval()
+        like.set_statistics(domain, (np.full(NUM, 0.3), np.full(NUM, 2.0)))
+        like.unfold(model.folded(domain).state_dict(), domain)
+        assert torch.allclose(like(x, domain).logits_BC, wanted, atol=1e-5)
     assert not torch.allclose(model(x, SOURCE).logits_BC, model(x, TARGET).logits_BC)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.models.card import ContractError, load_classifier
+from pathology.models.tile_head import TileHead
 from pathology.stain.config import StainConfig
 from pathology.stain.contract import StainMismatch
 from pathology.stain.fit import fit_reference
@@ -228,6 +230,34 @@ def test_a_model_refuses_tiles_of_another_size(
     train_adapt(read, tmp_path / "small.pt", small)
     with pytest.raises(ContractError, match="tiles have 64 px, expected 32"):
         predict(tmp_path / "small.pt", tmp_path / "run", tmp_path / "q.csv", weights=weights)
+
+
+def test_two_peers_predict_by_their_mean(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    out, options = tmp_path / "peers.pt", AdaptOptions(device="cpu", weights=weights)
+    read = read_domains(*domains, config(), options)
+    card = train_adapt(
+        read, out, config(method="couda", steps=120, terms={"diversity": 1}), options
+    )
+    assert card.method == "couda" and card.metrics["target_entropy"] < 0.6
+    weights_of = load_classifier(out)[1]
+    each = []
+    for peer in ("one", "other"):
+        start = f"bag.{peer}."
+        head = TileHead(read.tiles.num_features, 2, 16, 0.0)
+        head.load_state_dict(
+            {n.removeprefix(start): v for n, v in weights_of.items() if n.startswith(start)}
+        )
+        features = torch.from_numpy(np.asarray(read.target.read(slice(None)), np.float32))
+        each.append(head(features).softmax(dim=1)[:, 1].detach().numpy())
+    tile_for_model(out, domains[1], CutOptions(tmp_path / "run", assume_mpp=0.5))
+    predict(out, tmp_path / "run", tmp_path / "p.csv", weights=weights)
+    rows = csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
+    found = {row["slide_id"]: float(row["prob_malignant"]) for row in rows}
+    wanted = dict(zip(read.target.slide_ids, (each[0] + each[1]) / 2, strict=True))
+    assert found == pytest.approx(wanted, abs=5e-3)  # tiles are stored as JPEG
+    assert np.abs(each[0] - each[1]).max() > 0.02
 
 
 def test_harm_is_said() -> None:

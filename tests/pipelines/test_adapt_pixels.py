@@ -133,11 +133,12 @@ def test_statistics_are_those_that_were_asked_for(
     assert np.allclose(one, other) == (batch_norm != "separate")
 
 
+@pytest.mark.parametrize("method", ["dman", "couda"])
 def test_the_targets_statistics_are_what_predict_uses(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, method: str
 ) -> None:
     """The file's probabilities are those of the averaged network on the target."""
-    settings = config(batch_norm="separate", steps=12, method="dman")
+    settings = config(batch_norm="separate", steps=12, method=method)
     options = AdaptOptions(device="cpu", weights=weights, target_mpp=0.5)
     given = read(domains, settings, options, tmp_path / "m.run")
     train_adapt(given, tmp_path / "m.pt", settings, options)
@@ -216,7 +217,7 @@ def test_a_start_that_does_not_fit_is_refused(
     head = tmp_path / "head.pt"
     train(domains, weights, head, encoder_rate=0.0)
     for change, other, said in (
-        ({"width": 8}, weights, "a head of the same width"),
+        ({"width": 8}, weights, "heads, of the same width"),
         ({"classes": ["malignant", "benign"]}, weights, "the same classes in the same order"),
         ({}, write_weights(tmp_path / "other.pt", 1, SMALLEST), "Give those with --weights"),
     ):

@@ -96,5 +96,5 @@ def test_a_domain_takes_the_labels_of_its_tiles(
 def test_pictures_have_no_corners(given: tuple[Path, Path, Path], slide_path: Path) -> None:
     labels = read_tile_labels(given[2], GRADES, {}, {}, 0.7)
     record = look_at(slide_path).slides[0]
-    with pytest.raises(ConfigError, match="go with the run that was predicted on"):
+    with pytest.raises(ConfigError, match="go with the run that was predicted on, or its features"):
         labels.of(sample_picture(record, Sampling(EDGE, 2)))
