@@ -135,11 +135,12 @@ def _microscope(run: Planned, config: AdaptConfig, pictures: TileInput, methods:
     code, images = 0, run.images
     assert images is not None  # noqa: S101  the stage is there for them
     stated = run.config.microscope.mpp if run.config.microscope else None
+    first = run.folder.adapted(methods[0])
+    card, _ = load_classifier(first)
+    cut = CutOptions(run.folder.microscope / "tiles", assume_mpp=stated or card.tiles.mpp)
+    only = tile_for_model(first, images, cut)  # all of them want the same tiles
     for method in methods:
         model, out = run.folder.adapted(method), run.folder.scope_predictions(method)
-        card, _ = load_classifier(model)
-        cut = CutOptions(run.folder.microscope / "tiles", assume_mpp=stated or card.tiles.mpp)
-        only = tile_for_model(model, images, cut)
         with counting(f"predict, {method}", len(only), "pictures") as show:
             found = predict(
                 model, cut.out, out, device=device_of(run.options.device), only=only,
