@@ -182,19 +182,15 @@ def _fit(path: Path) -> FitSlide:
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises ConfigError where that is not possible."""
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM
         )[0]
-        listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host} port {port} ({error.strerror or error}). "
             "Give another --port, or 0 for any that is free"
         ) from error
-    return listener
 
 
 def _address(host: str, port: int, token: str | None) -> str:

@@ -139,7 +139,8 @@ class Viewer:
         return Response(data, media_type="image/jpeg", headers=headers)
 
     def _asked(self, request: Request) -> ViewedSlide | None:
-        return self.scene.slides.get(request.query_params.get("slide", ""))
+        slide_id = request.query_params.get("slide")
+        return None if slide_id is None else self.scene.slides.get(slide_id)
 
     def _tile_name(self, request: Request) -> TileName | None:
         slide, parameters = self._asked(request), request.path_params

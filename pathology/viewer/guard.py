@@ -72,7 +72,7 @@ class Guard:
 
     def _remember(self) -> Response:
         """On to the page itself, with the token in a cookie and no longer in the address."""
-        answer = Response(status_code=303, headers={"Location": "/", "Cache-Control": "no-store"})
+        answer = Response(status_code=303, headers={"Location": "./", "Cache-Control": "no-store"})
         answer.set_cookie(
             self._cookie_name, self.token or "", httponly=True, samesite="lax", path="/"
         )

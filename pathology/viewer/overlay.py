@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 MAX_CELLS_ALONG = 2048  # in x and in y
 JITTER = 1 / 8  # of a tile's edge: coordinates closer than this are the same column
+ROUNDED = 1.05  # of a tile's edge: steps up to this are tiles side by side, corners rounded
 NUM_SUSPICIOUS, APART_EDGES = 30, 2.0
 
 
@@ -117,7 +118,7 @@ def _step(values: NDArray[np.int64], l0_edge: int) -> float:
     gaps = gaps[gaps > JITTER * l0_edge]
     step = float(l0_edge)
     if len(gaps):
-        near = gaps[gaps < 1.5 * gaps.min()]
-        step = min(step, float(near.mean()))
+        found = float(gaps[gaps < 1.5 * gaps.min()].mean())
+        step = found if found < ROUNDED * l0_edge else step
     extent = float(places[-1] - places[0])
     return max(1.0, step, extent / (MAX_CELLS_ALONG - 1))

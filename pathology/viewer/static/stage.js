@@ -13,9 +13,11 @@ const OPTIONS = {
 export class Stage {
   /** draw(context, toScreen) paints above the slide whenever that moves. */
   constructor(place, draw) {
-    const style = document.createElement("style"); // else OpenSeadragon adds rules, which the policy forbids
-    style.dataset.openseadragonMobileCss = "none";
-    document.head.append(style);
+    // OpenSeadragon would add a style element, which our policy forbids, unless it finds its own:
+    // this one has the name and no meaning
+    const mark = document.createElementNS("urn:none", "style");
+    mark.setAttribute("data-openseadragon-mobile-css", "none");
+    document.head.append(mark);
     this.viewer = OpenSeadragon({ element: place, ...OPTIONS });
     this.viewer.innerTracker.keyDownHandler = null; // the page has its own keys
     this.viewer.innerTracker.keyHandler = null;
