@@ -1,4 +1,4 @@
-"""The application as a client meets it: what it serves, what it refuses, whatever slides are called."""
+"""The application as a client meets it: what it serves and refuses, whatever slides are called."""
 
 from __future__ import annotations
 
