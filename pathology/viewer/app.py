@@ -55,7 +55,8 @@ class Viewer:
     def __init__(self, scene: Scene, title: str, script: Script, threads: int) -> None:
         self.scene, self.title = scene, title
         self.turns = asyncio.Semaphore(threads)
-        self.pool = ThreadPoolExecutor(threads, "viewer")
+        self.pool = ThreadPoolExecutor(threads, "tiles")
+        self.aside = ThreadPoolExecutor(threads, "facts")  # fits take long: tiles do not wait
         files = {name: (kind, STATIC / name) for name, kind in FILES.items()}
         if not script.origin:
             files["openseadragon.min.js"] = ("text/javascript", LOCAL)
@@ -102,7 +103,7 @@ class Viewer:
         if slide is None or slide.overlay is None:
             return _problem(404, "no predictions of this slide" if slide else "no such slide")
         overlay = slide.overlay
-        return await self._in_thread(lambda: _json(request, overlay.as_json()))
+        return await self._in(self.aside, lambda: _json(request, overlay.as_json()))
 
     async def tile(self, request: Request) -> Response:
         """A tile as JPEG. Where nobody waits for it any more, it is not made."""
@@ -115,7 +116,7 @@ class Viewer:
         if slide is None:
             return _problem(404, "no such slide")
         try:
-            name = await self._in_thread(lambda: self.scene.thumbnail(slide))
+            name = await self._in(self.aside, lambda: self.scene.thumbnail(slide))
         except SlideError as fault:
             return _problem(422, fault.reason)
         return _problem(404, "too large") if name is None else await self._show(request, name)
@@ -128,8 +129,8 @@ class Viewer:
                 if await request.is_disconnected():
                     return Response(status_code=GONE)
                 try:
-                    data = self.scene.kept(name) or await self._in_thread(
-                        lambda: self.scene.tile(name)
+                    data = self.scene.kept(name) or await self._in(
+                        self.pool, lambda: self.scene.tile(name)
                     )
                 except SlideError as fault:
                     return _problem(422, fault.reason)
@@ -161,12 +162,18 @@ class Viewer:
         if slide is None:
             return _problem(404, "no such slide")
         try:
-            return _json(request, await self._in_thread(lambda: describe(slide)))
+            return _json(request, await self._in(self.aside, lambda: describe(slide)))
         except SlideError as fault:
             return _problem(422, fault.reason)
 
-    async def _in_thread(self, work: Callable[[], Made]) -> Made:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Made]) -> Made:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    def close(self) -> None:
+        """End the threads, and close the slides."""
+        for pool in (self.pool, self.aside):
+            pool.shutdown(cancel_futures=True)
+        self.scene.close()
 
 
 def viewer_app(
@@ -185,8 +192,7 @@ def viewer_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        viewer.pool.shutdown(cancel_futures=True)
-        scene.close()
+        viewer.close()
 
     guard = Middleware(Guard, policy=content_policy(script.origin), token=token, hosts=hosts)
     routes = [

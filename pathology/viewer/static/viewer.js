@@ -62,10 +62,11 @@ async function openSlide(slideId, view = {}) {
     document.title = `${slideId} · research use only`;
     showFacts(slide, about);
     showOverlayControls();
+    await fitColors();
+    if (wanted !== slideId) return;
     await stage.open(slide, chosen.style);
     if (wanted !== slideId) return;
     stage.go(view, true);
-    fitColors();
     remember();
   } catch (error) {
     if (wanted !== slideId) return;
@@ -103,12 +104,13 @@ function change(name, value) {
 async function changeStyle(style) {
   chosen.style = style;
   document.querySelectorAll("input[name=style]").forEach((input) => { input.checked = input.value === style; });
-  if (slide) stage.restyle(slide, style);
   remember();
+  const shown = slide;
   await fitColors();
+  if (shown && shown === slide && chosen.style === style) stage.restyle(shown, style);
 }
 
-/** Have the server fit the slide's colors, and say what stands in the way. */
+/** Have the server fit the slide's colors before tiles wait for it; say what stands in the way. */
 async function fitColors() {
   $("style-problem").hidden = true;
   if (!slide || chosen.style !== "normalized") return;
