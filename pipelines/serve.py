@@ -97,8 +97,13 @@ def find_predictions(run: Path) -> Path | None:
 
 
 def with_predictions(slides: Iterable[ViewedSlide], table: Path) -> list[ViewedSlide]:
-    """The slides with their overlays, and with their grades where the table of slides is there."""
-    overlays = read_overlays(table)
+    """The slides with their overlays, and with their grades where the table of slides is there.
+
+    Raises ArtifactError for a table that is none, or of other slides.
+    """
+    slides, overlays = list(slides), read_overlays(table)
+    if overlays and not overlays.keys() & {slide.slide_id for slide in slides}:
+        raise ArtifactError(f"{table}: none of its slides is in the run. Give the run's own table")
     grades = read_slides_said(table.with_name(f"{table.stem}.slides.csv"))
     found = []
     for slide in slides:

@@ -74,6 +74,12 @@ def test_the_forms_around_classifiers_are_kept() -> None:
     assert flags("evaluate") >= {"predictions", "--labels", "--out", "--split"}
 
 
+def test_the_form_of_serve_is_kept() -> None:
+    assert flags("serve") == {
+        "run", "--predictions", "--stain", "--slides", "--host", "--port", "--token", "--cache",
+    }  # fmt: skip
+
+
 def test_a_run_accounts_for_every_slide(slides: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = pathology("tile", slides, "--out", run, "--set", "tile.size_px=128", "--workers", "2")

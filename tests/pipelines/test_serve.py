@@ -102,6 +102,7 @@ def test_normalized_tiles_are_the_slide_in_the_models_colors(run: Path) -> None:
         ("slide_id,l0_x\ns0,1\n", "no predictions of tiles"),
         ("slide_id,l0_x,l0_y,l0_edge,prob_a,prob_b\ns0,0,0,256,0.5,nan\n", "do not lie in 0-1"),
         ("slide_id,l0_x,l0_y,l0_edge,prob_a,prob_b\ns0,0,0,256,x,0.5\n", "prob_a"),
+        ("slide_id,l0_x,l0_y,l0_edge,prob_a,prob_b\nelse,0,0,256,0.5,0.5\n", "none of its slides"),
         ("", "cannot be read"),
     ],
 )

@@ -34,8 +34,10 @@ export function scaleBar(umPerScreenPx) {
   return { px: um / umPerScreenPx, text };
 }
 
+/** With a digit more near the ends, so that 100 % is all and 0 % is none. */
 export function percent(value) {
-  return `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
+  const isNearEnd = (value > 0 && value < 0.1) || (value > 0.99 && value < 1);
+  return `${(100 * value).toFixed(isNearEnd ? 1 : 0)} %`;
 }
 
 /** A new element with text; nothing is ever parsed as HTML. */
