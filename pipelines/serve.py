@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import secrets
 import socket
@@ -68,7 +69,8 @@ def serve(options: ServeOptions) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # raised again when all is shut down in order
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def scene_of(options: ServeOptions) -> Scene:

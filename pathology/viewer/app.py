@@ -87,7 +87,7 @@ class Viewer:
             "styles": list(self.scene.styles),
             "slides": [slide.as_json() for slide in self.scene.slides.values()],
         }
-        return _json(request, facts)
+        return _json(request, _text(facts))
 
     async def slide(self, request: Request) -> Response:
         """What must be known of a slide to show it."""
@@ -100,10 +100,12 @@ class Viewer:
     async def predictions(self, request: Request) -> Response:
         """The overlay of a slide."""
         slide = self._asked(request)
-        if slide is None or slide.overlay is None:
-            return _problem(404, "no predictions of this slide" if slide else "no such slide")
-        overlay = slide.overlay
-        return await self._in(self.aside, lambda: _json(request, overlay.as_json()))
+        if slide is None:
+            return _problem(404, "no such slide")
+        data = await self._in(self.aside, lambda: self.scene.predictions(slide))
+        if data is None:
+            return _problem(404, "no predictions of this slide")
+        return await self._in(self.aside, lambda: _json(request, data))
 
     async def tile(self, request: Request) -> Response:
         """A tile as JPEG. Where nobody waits for it any more, it is not made."""
@@ -162,7 +164,7 @@ class Viewer:
         if slide is None:
             return _problem(404, "no such slide")
         try:
-            return _json(request, await self._in(self.aside, lambda: describe(slide)))
+            return _json(request, _text(await self._in(self.aside, lambda: describe(slide))))
         except SlideError as fault:
             return _problem(422, fault.reason)
 
@@ -208,9 +210,8 @@ def viewer_app(
     return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
 
 
-def _json(request: Request, facts: dict[str, Any]) -> Response:
-    """Facts as JSON, which is never kept and, where it is long, compressed."""
-    data = json.dumps(facts, allow_nan=False).encode()
+def _json(request: Request, data: bytes) -> Response:
+    """JSON, which browsers do not keep, and which is compressed where it is long."""
     headers = {"Cache-Control": "no-store"}
     if len(data) > 2000 and "gzip" in request.headers.get("accept-encoding", ""):
         data = gzip.compress(data, 1)
@@ -218,7 +219,10 @@ def _json(request: Request, facts: dict[str, Any]) -> Response:
     return Response(data, media_type="application/json", headers=headers)
 
 
+def _text(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts, allow_nan=False).encode()
+
+
 def _problem(status: int, text: str) -> Response:
     headers = {"Cache-Control": "no-store"}
-    body = json.dumps({"problem": text})
-    return Response(body, status, headers, media_type="application/json")
+    return Response(_text({"problem": text}), status, headers, media_type="application/json")

@@ -102,12 +102,12 @@ def most_suspicious(
     apart_edges  how many tile edges lie between their corners at least, in x or in y
     """
     left = np.argsort(-score_N, kind="stable")
+    places, apart = l0_xy[left], max(1.0, apart_edges * l0_edge)
     chosen: list[int] = []
     while len(left) and len(chosen) < num:
-        best = int(left[0])
-        chosen.append(best)
-        distance = np.abs(l0_xy[left] - l0_xy[best]).max(axis=1)
-        left = left[distance >= max(1.0, apart_edges * l0_edge)]
+        chosen.append(int(left[0]))
+        is_far = (np.abs(places - places[0]) >= apart).any(axis=1)
+        left, places = left[is_far], places[is_far]
     return np.array(chosen, np.int64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -105,6 +106,16 @@ class Scene:
             "max_level": zoom.max_dz_level,
             "version": _version(record),
         }
+
+    def predictions(self, slide: ViewedSlide) -> bytes | None:
+        """A slide's overlay as JSON, kept as tiles are; None where there is none."""
+        if slide.overlay is None:
+            return None
+        data = self.cache.get(("overlay", slide.slide_id))
+        if data is None:
+            data = json.dumps(slide.overlay.as_json(), allow_nan=False).encode()
+            self.cache.put(("overlay", slide.slide_id), data)
+        return data
 
     def normalization(self, slide: ViewedSlide) -> dict[str, Any]:
         """Fits the slide's colors if that was not done before, and says what stood in the way."""

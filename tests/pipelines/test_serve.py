@@ -62,12 +62,12 @@ def test_slides_are_found_where_they_lie(run: Path, tmp_path: Path, monkeypatch)
     (tmp_path / "home" / "slides").symlink_to(run.parent / "slides")
     monkeypatch.chdir("/")
     scene = scene_of(ServeOptions(relative))
-    assert scene.describe(scene.slides["s0"])["width"] == 2048
+    assert scene.describe(scene.slides["s0"])["width"] == 1024
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     (moved / "moved.tif").symlink_to(run.parent / "slides" / "s0.tif")
     scene = scene_of(ServeOptions(run, slides=moved))
-    assert scene.describe(scene.slides["moved"])["width"] == 2048
+    assert scene.describe(scene.slides["moved"])["width"] == 1024
     assert scene.slides["s0"].record is None  # not in the new table
 
 
@@ -130,13 +130,13 @@ def test_clients_that_leave_and_clients_that_stay(run: Path) -> None:
         def leave(number: int) -> None:
             with socket.create_connection((host, int(port))) as line:
                 style = ("original", "normalized")[number % 2]
-                path = f"/tiles/{style}/11/{number % 8}/{number // 12}?slide=s0"
+                path = f"/tiles/{style}/10/{number % 4}/{number // 20}?slide=s0"
                 line.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 if number % 3:
                     line.recv(200)
 
         def stay(number: int) -> int:
-            return httpx2.get(f"{address}tiles/original/11/{number % 8}/1?slide=s0").status_code
+            return httpx2.get(f"{address}tiles/original/10/{number % 4}/1?slide=s0").status_code
 
         with ThreadPoolExecutor(20) as pool:
             gone = [pool.submit(leave, number) for number in range(60)]

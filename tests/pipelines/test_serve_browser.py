@@ -124,7 +124,7 @@ def test_load_zoom_overlay_hover_permalink_keys(
     assert page.locator("#slides li").count() == 6
     assert seen.link()["slide"] == "s0" and seen.link()["class"] == "malignant"
     first = seen.shot("load.png", tmp_path)
-    x, y = seen.place(1024, 768)
+    x, y = seen.place(512, 384)
     assert mean_color(first, x, y)[1] < 200  # tissue, not paper
 
     page.keyboard.press("n")  # the most suspicious tile, from the overlay's table
@@ -142,7 +142,7 @@ def test_load_zoom_overlay_hover_permalink_keys(
     for dx, dy in ((inside, inside), (L0_EDGE - inside, L0_EDGE - inside)):
         place = seen.place(corner[0] + dx, corner[1] + dy)
         assert mean_color(shown, *place) == list(RED)
-    assert mean_color(shown, *seen.place(corner[0] + 256, corner[1] + outside)) != list(RED)
+    assert mean_color(shown, *seen.place(corner[0] + L0_EDGE / 2, corner[1] + outside)) != list(RED)
 
     page.mouse.move(*seen.place(corner[0] + 30, corner[1] + 30))
     rows = page.locator("#hover .row").all_inner_texts()
@@ -156,7 +156,7 @@ def test_load_zoom_overlay_hover_permalink_keys(
     page.keyboard.press("o")
     page.wait_for_timeout(100)
     hidden = seen.shot("hidden.png", tmp_path)
-    assert mean_color(hidden, *seen.place(corner[0] + 400, corner[1] + 400)) != list(RED)
+    assert mean_color(hidden, *seen.place(corner[0] + 200, corner[1] + 200)) != list(RED)
     assert seen.link()["overlay"] == "off"
     page.keyboard.press("o")
 
@@ -180,7 +180,7 @@ def test_load_zoom_overlay_hover_permalink_keys(
     seen.settle()
     assert seen.link()["style"] == "normalized"
     normalized = seen.shot("normalized.png", tmp_path)
-    x, y = map(round, seen.place(1024, 768))
+    x, y = map(round, seen.place(512, 384))
     window = np.s_[y - 60 : y + 60, x - 60 : x + 60]
     change = np.abs(normalized[window].astype(int) - original[window]).mean()
     assert change > 4

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from starlette.testclient import TestClient
 
 from pathology.core.manifest import SlideRecord
@@ -112,6 +113,23 @@ def test_a_slide_that_cannot_be_shown_says_why_and_the_rest_goes_on(client: Test
             assert said in answer.json()["problem"]
             assert "Traceback" not in answer.text
     assert client.get("/api/slide?slide=plain").json()["mpp"] == 0.25
+
+
+def test_a_damaged_place_costs_its_tiles_only(slide_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scratched.tif"
+    with tifffile.TiffFile(slide_file) as tiff:
+        page = tiff.pages.first
+        start, length = page.dataoffsets[0], page.databytecounts[0]
+    data = bytearray(slide_file.read_bytes())
+    data[start + length // 2 : start + length] = bytes(length - length // 2)
+    path.write_bytes(data)
+    scene = Scene([ViewedSlide("s", SlideRecord("s", path))])
+    with TestClient(viewer_app(scene, "run"), BASE) as client:
+        answer = client.get("/tiles/original/9/0/0?slide=s")
+        assert answer.status_code == 422
+        assert "column 0, row 0 of level 0 is damaged" in answer.json()["problem"]
+        assert client.get("/tiles/original/9/1/0?slide=s").status_code == 200
+        assert client.get("/tiles/original/8/0/0?slide=s").status_code == 200  # another level
 
 
 def test_tiles_are_the_slide(client: TestClient, slide_file: Path) -> None:
