@@ -16,6 +16,7 @@ MAX_CELLS_ALONG = 2048  # in x and in y
 JITTER = 1 / 8  # of a tile's edge: coordinates closer than this are the same column
 ROUNDED = 1.05  # of a tile's edge: steps up to this are tiles side by side, corners rounded
 NUM_SUSPICIOUS, APART_EDGES = 30, 2.0
+FEW = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +102,17 @@ def most_suspicious(
 
     apart_edges  how many tile edges lie between their corners at least, in x or in y
     """
-    left = np.argsort(-score_N, kind="stable")
-    places, apart = l0_xy[left], max(1.0, apart_edges * l0_edge)
-    chosen: list[int] = []
+    order, apart = np.argsort(-score_N, kind="stable"), max(1.0, apart_edges * l0_edge)
+    found = _first_apart(l0_xy, order[:FEW], num, apart)  # of many tiles the best are enough
+    is_done = len(found) == num or len(order) <= FEW
+    return found if is_done else _first_apart(l0_xy, order, num, apart)
+
+
+def _first_apart(
+    l0_xy: NDArray[np.int64], left: NDArray[np.int64], num: int, apart: float
+) -> NDArray[np.int64]:
+    """The first of these tiles, then the first that is apart from it, and so on."""
+    places, chosen = l0_xy[left], []
     while len(left) and len(chosen) < num:
         chosen.append(int(left[0]))
         is_far = (np.abs(places - places[0]) >= apart).any(axis=1)

@@ -61,6 +61,14 @@ def test_suspicious_tiles_are_the_best_ones_apart() -> None:
     assert most_suspicious(corners, 100, score, num=1).tolist() == [1]
 
 
+def test_suspicious_tiles_among_many() -> None:
+    corners = grid(100, 100, 256)
+    score = -np.arange(10_000) / 10_000
+    found = most_suspicious(corners, 256, score, num=1000)
+    assert len(found) == 1000  # more than lie apart among the best few
+    assert found[:50].tolist() == list(range(0, 100, 2))
+
+
 def test_what_the_page_is_told() -> None:
     chance = np.array([[0.9, 0.1], [0.25, 0.75]])
     said = Overlay(("benign", "malignant"), grid(2, 1, 256), 256, chance).as_json()

@@ -34,10 +34,10 @@ export function scaleBar(umPerScreenPx) {
   return { px: um / umPerScreenPx, text };
 }
 
-/** With a digit more near the ends, so that 100 % is all and 0 % is none. */
+/** With a digit more near the ends, where only all is 100 % and only nothing 0 %. */
 export function percent(value) {
-  const isNearEnd = (value > 0 && value < 0.1) || (value > 0.99 && value < 1);
-  return `${(100 * value).toFixed(isNearEnd ? 1 : 0)} %`;
+  if (value > 0.99 && value < 1) return `${(Math.floor(value * 1000) / 10).toFixed(1)} %`;
+  return `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
 }
 
 /** A new element with text; nothing is ever parsed as HTML. */
