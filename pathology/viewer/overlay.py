@@ -112,7 +112,8 @@ def _first_apart(
     l0_xy: NDArray[np.int64], left: NDArray[np.int64], num: int, apart: float
 ) -> NDArray[np.int64]:
     """The first of these tiles, then the first that is apart from it, and so on."""
-    places, chosen = l0_xy[left], []
+    chosen: list[int] = []
+    places = l0_xy[left]
     while len(left) and len(chosen) < num:
         chosen.append(int(left[0]))
         is_far = (np.abs(places - places[0]) >= apart).any(axis=1)

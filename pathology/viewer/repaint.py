@@ -14,7 +14,7 @@ from pathology.core.manifest import SlideRecord
 from pathology.slides.reader import Pixels, SlideReader
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.sharp_table import SharpTableNormalizer
-from pathology.stain.table_normalizer import TableNormalizer
+from pathology.stain.table_normalizer import DIRECT_PIXELS, TableNormalizer
 
 FitSlide = Callable[[SlideReader, SlideRecord], SlideNormalizer]
 MAX_KEPT = 6  # slides, of 32 MiB a table
@@ -83,6 +83,8 @@ class Repaints:
 
 
 def _by_table(table: TableNormalizer) -> Callable[[Pixels], Pixels]:
+    table.render_tile(np.full((1, DIRECT_PIXELS + 1, 3), 255, np.uint8))  # now, the table pays
+
     def paint(pixels: Pixels) -> Pixels:
         painted = np.array(pixels, np.uint8, order="C")
         table.render_tile(painted)
