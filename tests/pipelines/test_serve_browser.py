@@ -220,3 +220,7 @@ def test_what_cannot_be_shown_is_said_and_nothing_is_run(screen: tuple[Screen, s
     assert page.title() == f"{ODD_ID} · research use only"
     assert page.locator("body script, body img[src='x']").count() == 0
     assert seen.complaints == []
+    page.route("**/openseadragon.min.js", lambda route: route.abort())
+    page.goto("about:blank")
+    page.goto(address)
+    page.locator("#message").filter(has_text="OpenSeadragon could not be loaded").wait_for()

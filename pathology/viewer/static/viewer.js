@@ -19,6 +19,11 @@ let hovered = -1;
 let rank = -1; // of the suspicious tile that was gone to
 let isBroken = false; // a tile of the open slide could not be read
 
+if (!window.OpenSeadragon) {
+  say("OpenSeadragon could not be loaded. Run `make viewer` where pathology is installed, and start it again.");
+  throw new Error("OpenSeadragon is missing");
+}
+
 const stage = new Stage($("stage"), (context, toScreen) => {
   if (overlay && chosen.overlay === "on") overlay.draw(context, toScreen, chosen.opacity);
   if (overlay && rank >= 0) overlay.outline(context, toScreen, suspicious()[rank], "#24313a", 2);
