@@ -120,7 +120,7 @@ class Viewer:
         try:
             name = await self._in(self.aside, lambda: self.scene.thumbnail(slide))
         except SlideError as fault:
-            return _problem(422, fault.reason)
+            return _fault(self.scene, fault)
         return _problem(404, "too large") if name is None else await self._show(request, name)
 
     async def _show(self, request: Request, name: TileName) -> Response:
@@ -135,7 +135,7 @@ class Viewer:
                         self.pool, lambda: self.scene.tile(name)
                     )
                 except SlideError as fault:
-                    return _problem(422, fault.reason)
+                    return _fault(self.scene, fault)
         if data is None:
             return _problem(404, "no such tile")
         headers = {"Cache-Control": "private, max-age=86400"}
@@ -166,7 +166,7 @@ class Viewer:
         try:
             return _json(request, _text(await self._in(self.aside, lambda: describe(slide))))
         except SlideError as fault:
-            return _problem(422, fault.reason)
+            return _fault(self.scene, fault)
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Made]) -> Made:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
@@ -217,6 +217,11 @@ def _json(request: Request, data: bytes) -> Response:
         data = gzip.compress(data, 1)
         headers["Content-Encoding"] = "gzip"
     return Response(data, media_type="application/json", headers=headers)
+
+
+def _fault(scene: Scene, fault: SlideError) -> Response:
+    """Why a slide cannot be shown; not where it lies, which is the business of the server alone."""
+    return _problem(422, scene.slides[fault.slide_id].without_folder(fault.reason))
 
 
 def _text(facts: dict[str, Any]) -> bytes:

@@ -41,12 +41,16 @@ class ViewedSlide:
     probability: float | None = None
     overlay: Overlay | None = None
 
+    def without_folder(self, text: str) -> str:
+        """A text about the slide that does not tell in which folder it lies."""
+        return text.replace(f"{self.record.slide_path.parent}/", "") if self.record else text
+
     def as_json(self) -> dict[str, Any]:
         """The slide as the list shows it."""
         return {
             "id": self.slide_id,
             "has_file": self.record is not None,
-            "problem": self.problem,
+            "problem": self.without_folder(self.problem),
             "num_tiles": self.num_tiles,
             "grade": self.grade,
             "probability": self.probability,
