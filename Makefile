@@ -9,11 +9,16 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
-.PHONY: help setup demo test check format lint types fast-test bench clean
+# OpenSeadragon for `pathology serve`; without npm the page loads it from a CDN, checked by its hash
+VENDOR := pathology/viewer/static/vendor
+SCRIPT := $(VENDOR)/openseadragon.min.js
+
+.PHONY: help setup viewer demo test check format lint types fast-test bench clean
 
 help:
 	@echo "make demo    set up, simulate a cohort, tile, normalize, report"
 	@echo "make test    set up and run all tests"
+	@echo "make viewer  fetch the page's script with npm, so that \`pathology serve\` needs no network"
 	@echo "make check   format, lint, types and fast tests: the gate before a commit"
 	@echo "make bench SLIDE=path   measure tiling against peers on a slide"
 
@@ -34,12 +39,22 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(call install,.[dev],$@)
 	@touch $(VENV)/.installed
 
-setup: $(VENV)/.installed-dev
+setup: $(VENV)/.installed-dev viewer
 
-demo: $(VENV)/.installed
+viewer: $(SCRIPT)
+
+# where npm or the network is missing, nothing fails: the next make tries again
+$(SCRIPT): package-lock.json
+	@if npm --version >/dev/null 2>&1 && npm ci --silent --prefer-offline --fetch-timeout=30000 --fetch-retries=1 >/dev/null 2>&1; then \
+		mkdir -p $(VENDOR) && cd node_modules/openseadragon && \
+		cp LICENSE.txt $(CURDIR)/$(VENDOR)/openseadragon.LICENSE.txt && \
+		cp build/openseadragon/openseadragon.min.js $(CURDIR)/$(SCRIPT); \
+	else echo "npm could not install OpenSeadragon: pathology serve will load it from a CDN"; fi
+
+demo: $(VENV)/.installed viewer
 	$(BIN)/pathology demo --out demo
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev viewer
 	$(PYTEST)
 
 fast-test: $(VENV)/.installed-dev
@@ -60,4 +75,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/tiling.py $(SLIDE)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENDOR) node_modules demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

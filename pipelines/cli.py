@@ -12,6 +12,7 @@ from pipelines.cli_data import data, export
 from pipelines.cli_learn import Device, features, splits
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_predict import evaluate, predict
+from pipelines.cli_serve import serve
 from pipelines.cli_stain_learn import stain
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command()(features)
 app.command()(splits)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(serve)
 app.add_typer(data, name="data")
 app.add_typer(train, name="train")
 

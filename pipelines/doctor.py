@@ -46,6 +46,7 @@ def examine() -> list[Finding]:
         _memory(),
         _gpu(),
         *_disks(),
+        _viewer(),
         *_extras(),
     ]
 
@@ -127,6 +128,14 @@ def _disks() -> Iterator[Finding]:
             continue
         state = OK if free >= LOW_DISK_GB else WARNING
         yield Finding(name, state, f"{free:.0f} GB free at {folder}, writable")
+
+
+def _viewer() -> Finding:
+    from pathology.viewer.library import CDN, openseadragon
+
+    is_here = not openseadragon().origin
+    text = "OpenSeadragon is here" if is_here else f"browsers load it from {CDN}; or `make viewer`"
+    return Finding("viewer", OK, text)
 
 
 def _scratch() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError
 from pathology.core.table import csv_text
+from pipelines.stain_table import read_stain_table
 from pipelines.tables import read_process_list
 
 TABLE = "features.csv"
@@ -47,11 +48,12 @@ def read_table(path: Path) -> list[FeatureOutcome]:
 
 
 def without_stores(run: Path, paths: Sequence[Path]) -> list[FeatureOutcome]:
-    """Rows of slides that the run could not tile, so that they do not vanish."""
+    """Rows of slides that the run could not tile, or normalize, so that they do not vanish."""
     there = {path.name.removesuffix(".zarr") for path in paths}
+    rows = read_process_list(run / "process_list.csv") or read_stain_table(run / "stain.csv")
     return [
         FeatureOutcome(row.slide_id, "empty", 0, 0.0, row.reason or f"tiling: {row.status}")
-        for row in read_process_list(run / "process_list.csv")
+        for row in rows
         if row.slide_id not in there
     ]
 

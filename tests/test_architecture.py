@@ -31,6 +31,8 @@ DOORS = {  # third-party package -> the files that may import it
     "h5py": {"pathology/interop/h5_coords.py", "pathology/interop/h5_features.py"},
     "timm": {"pathology/models/encoder.py"},
     "lightning_fabric": {"pathology/training/fabric.py"},
+    "starlette": {"pathology/viewer/app.py", "pathology/viewer/guard.py"},
+    "uvicorn": {"pipelines/serve.py"},
     "typer": {
         f"pipelines/{name}.py"
         for name in (
@@ -40,6 +42,7 @@ DOORS = {  # third-party package -> the files that may import it
             "cli_learn",
             "cli_options",
             "cli_predict",
+            "cli_serve",
             "cli_stain",
             "cli_stain_learn",
         )

@@ -61,7 +61,7 @@ def test_the_form_of_tile_is_kept() -> None:
 def test_the_commands_are_these() -> None:
     assert set(get_command(app).commands) == {  # type: ignore[attr-defined]
         "tile", "stain", "report", "run", "demo", "doctor", "init", "export", "data", "version",
-        "features", "splits", "train", "predict", "evaluate",
+        "features", "splits", "train", "predict", "evaluate", "serve",
     }  # fmt: skip
 
 
@@ -72,6 +72,12 @@ def test_the_forms_around_classifiers_are_kept() -> None:
     assert flags("features") >= {"run", "--encoder", "--out", "--weights"}
     assert flags("predict") >= {"model", "source", "--out", "--maps"}
     assert flags("evaluate") >= {"predictions", "--labels", "--out", "--split"}
+
+
+def test_the_form_of_serve_is_kept() -> None:
+    assert flags("serve") == {
+        "run", "--predictions", "--stain", "--slides", "--host", "--port", "--token", "--cache",
+    }  # fmt: skip
 
 
 def test_a_run_accounts_for_every_slide(slides: Path, tmp_path: Path) -> None:

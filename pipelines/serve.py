@@ -1,0 +1,222 @@
+"""The serve command: a tiling run, its predictions and a stain model, as a page in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.slides.reader import SlideReader
+from pathology.slides.resolution import decide_spacing
+from pathology.stain.config import StainConfig
+from pathology.stain.normalizer import SlideNormalizer
+from pathology.tiling.outcome import DONE, SlideOutcome
+from pathology.viewer.guard import LOOPBACK
+from pathology.viewer.repaint import FitSlide
+from pathology.viewer.scene import Scene, ViewedSlide
+from pipelines.overlay_table import SlideSaid, read_overlays, read_slides_said
+from pipelines.tables import read_process_list
+
+PREDICTIONS = "predictions.csv"
+BACKLOG = 512
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What is shown and to whom; see the command's help for each."""
+
+    run: Path
+    predictions: Path | None = None
+    stain: Path | None = None
+    slides: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    with_token: bool = False
+    cache_mib: int = 128
+
+
+def serve(options: ServeOptions) -> None:
+    """Show a run until interrupted. Raises ArtifactError or ConfigError before anything starts."""
+    import cv2
+    import uvicorn
+
+    from pathology.viewer.app import viewer_app
+
+    cv2.setNumThreads(1)  # tiles are made side by side already
+    scene = scene_of(options)
+    is_loopback = is_loopback_host(options.host)
+    token = secrets.token_urlsafe(24) if options.with_token or not is_loopback else None
+    hosts = LOOPBACK | {options.host, f"[{options.host}]"} if is_loopback else None
+    listener = _listen(options.host, options.port)
+    app = viewer_app(scene, options.run.resolve().name, token=token, hosts=hosts)
+    num_shown = sum(slide.overlay is not None for slide in scene.slides.values())
+    print(f"Research use only. {len(scene.slides)} slides, {num_shown} of them with predictions.")
+    if not is_loopback:
+        print("Other machines can reach this page with the token; what they read is not encrypted.")
+    print(f"Open {_address(options.host, listener.getsockname()[1], token)}", flush=True)
+    print("Ctrl-C ends it.", flush=True)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # raised again when all is shut down in order
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def scene_of(options: ServeOptions) -> Scene:
+    """All that is shown. Raises ArtifactError for a folder that is no run, and for tables and
+    models that cannot be read.
+    """
+    outcomes = read_process_list(options.run / "process_list.csv")
+    if not outcomes:
+        raise ArtifactError(
+            f"{options.run}: no run here (no process_list.csv). Give the folder that "
+            "'pathology tile' wrote"
+        )
+    records = _records(options, outcomes)
+    slides = [_viewed(outcome, records.get(outcome.slide_id)) for outcome in outcomes]
+    table = options.predictions or find_predictions(options.run)
+    if table is not None:
+        slides = with_predictions(slides, table)
+    fit = _fit(options.stain) if options.stain else None
+    return Scene(slides, fit, cache_bytes=options.cache_mib << 20)
+
+
+def find_predictions(run: Path) -> Path | None:
+    """The table of tiles that belongs to a run: RUN/predictions.csv, or X.csv beside X.tiles."""
+    beside = [run.with_suffix(".csv")] if run.suffix == ".tiles" else []
+    return next((path for path in (run / PREDICTIONS, *beside) if path.is_file()), None)
+
+
+def with_predictions(slides: Iterable[ViewedSlide], table: Path) -> list[ViewedSlide]:
+    """The slides with their overlays, and with their grades where the table of slides is there.
+
+    Raises ArtifactError for a table that is none, or of other slides.
+    """
+    slides, overlays = list(slides), read_overlays(table)
+    if overlays and not overlays.keys() & {slide.slide_id for slide in slides}:
+        raise ArtifactError(f"{table}: none of its slides is in the run. Give the run's own table")
+    grades = read_slides_said(table.with_name(f"{table.stem}.slides.csv"))
+    found = []
+    for slide in slides:
+        said = grades.get(slide.slide_id, SlideSaid())
+        problem = slide.problem or (f"no predictions: {said.problem}" if said.problem else "")
+        found.append(
+            replace(
+                slide,
+                overlay=overlays.get(slide.slide_id),
+                grade=said.grade,
+                probability=said.probability,
+                problem=problem,
+            )
+        )
+    return found
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether only this machine can reach a host's address.
+
+    >>> is_loopback_host("127.0.0.1"), is_loopback_host("0.0.0.0"), is_loopback_host("localhost")
+    (True, False, True)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _viewed(outcome: SlideOutcome, record: SlideRecord | None) -> ViewedSlide:
+    problem = "" if outcome.status == DONE else f"{outcome.status}: {outcome.reason}".rstrip(": ")
+    return ViewedSlide(outcome.slide_id, record, problem, outcome.num_tiles)
+
+
+def _records(options: ServeOptions, outcomes: Iterable[SlideOutcome]) -> dict[str, SlideRecord]:
+    """Where each slide's file lies: as the run recorded it, or as a table given anew says."""
+    if options.slides is not None:
+        given = {record.slide_id: record for record in read_manifest(options.slides).slides}
+        return {
+            outcome.slide_id: replace(
+                given[outcome.slide_id], mpp=given[outcome.slide_id].mpp or outcome.mpp
+            )
+            for outcome in outcomes
+            if outcome.slide_id in given
+        }
+    root = _root(options.run)
+    return {
+        outcome.slide_id: SlideRecord(
+            slide_id=outcome.slide_id,
+            slide_path=_found(Path(outcome.slide_path), root),
+            case_id=outcome.case_id,
+            label=outcome.label,
+            centre=outcome.centre,
+            mpp=outcome.mpp,
+        )
+        for outcome in outcomes
+        if outcome.slide_path
+    }
+
+
+def _root(run: Path) -> list[Path]:
+    """Folders that relative paths of a run may start from: this one, and those above the run."""
+    return [Path.cwd(), *run.resolve().parents]
+
+
+def _found(path: Path, roots: list[Path]) -> Path:
+    """The path, from the first folder where there is something of this name."""
+    return next((root / path for root in roots if (root / path).exists()), path)
+
+
+def _fit(path: Path) -> FitSlide:
+    """What fits the colors of a slide to a model's, as `stain apply` does with whole slides."""
+    from pathology.stain.load import load_model
+    from pipelines.stain_recipe import Recipe
+    from pipelines.stain_slide import fit_slide
+
+    recipe = Recipe(load_model(path), StainConfig(quality="lut"))
+
+    def fit(slide: SlideReader, record: SlideRecord) -> SlideNormalizer:
+        spacing = decide_spacing(record.slide_id, record.mpp, slide.facts.spacings, None)
+        return fit_slide(slide, record, spacing, recipe)
+
+    return fit
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises ConfigError where that is not possible.
+
+    It names its protocol: asyncio turns TCP's waiting (40 ms a tile) off for such sockets alone.
+    """
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port} ({error.strerror or error}). "
+            "Give another --port, or 0 for any that is free"
+        ) from error
+    return listener
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    name = f"[{host.strip('[]')}]" if ":" in host else host
+    if name in ("0.0.0.0", "[::]"):  # noqa: S104  shown, not bound
+        name = socket.gethostname()
+    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
