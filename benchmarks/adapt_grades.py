@@ -92,7 +92,9 @@ class GradeData:
         """Tiles of known grade, and the slide of each."""
         manifest, run = self.cohort(), self.options.out / "run"
         settings = (f"tile.mpp={GLAS_MPP}", f"tile.size_px={self.config.size_px}")
-        run_tiling(TileOptions(manifest, run, overrides=settings, workers=1))
+        if not (run / "tiled").exists():
+            run_tiling(TileOptions(manifest, run, overrides=settings, workers=1))
+            (run / "tiled").touch()
         blocks, names, grades = [], [], []
         for record in read_manifest(manifest).slides:
             store = open_tiles(run / "tiles" / f"{record.slide_id}.zarr")

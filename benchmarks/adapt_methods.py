@@ -176,6 +176,12 @@ def _without_target(setting: Setting) -> Setting:
     )
 
 
+def is_warned(one: dict[str, Any]) -> bool:
+    """Whether the command would warn of a run today, whatever it said then."""
+    shares = [name for name in one["metrics"] if name.startswith("share_")]
+    return bool(warnings_of(one["metrics"], shares))
+
+
 def table(bench: Bench, rows: list[Row], seeds: range) -> str:
     """Markdown: mean and standard deviation over seeds, the worst, and in how many it warned."""
     lines = ["| | balanced accuracy | worst | warned |", "|---|--:|--:|--:|"]
@@ -183,7 +189,7 @@ def table(bench: Bench, rows: list[Row], seeds: range) -> str:
         known = [bench.found[row.key, s] for s in seeds if (row.key, s) in bench.found]
         if known:
             values = [one["accuracy"] for one in known]
-            warned = sum(bool(one["warnings"]) for one in known)
+            warned = sum(map(is_warned, known))
             cells = [spread(values, 3), f"{min(values):.3f}", f"{warned} of {len(known)}"]
             lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -198,7 +204,7 @@ def curves(bench: Bench, rows: list[Row], seeds: range) -> str:
     for row in rows:
         known = [bench.found[row.key, s] for s in seeds if (row.key, s) in bench.found]
         values = [one["accuracy"] for one in known]
-        warned = sum(bool(one["warnings"]) for one in known)
+        warned = sum(map(is_warned, known))
         cells = [spread(values, 3), f"{min(values):.3f}", f"{warned}"] if known else [""] * 3
         by_setting.setdefault(row.name.split(" | ")[0], []).extend(cells)
     return "\n".join([*lines, *(f"| {n} | {' | '.join(c)} |" for n, c in by_setting.items())])

@@ -13,6 +13,7 @@ from pathology.models.encode import encode, prepare
 from pathology.models.encoder import make_encoder
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_features import look_at_domain
+from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_train import train_adapt
 from pipelines.features import weights_digest
 from pipelines.predict import predict
@@ -142,3 +143,25 @@ def test_features_that_cannot_be_used_say_so(
     (tmp_path / "broken" / "x.h5").write_bytes(b"no")
     with pytest.raises(ArtifactError, match="broken: no features to learn from"):
         look_at_domain(tmp_path / "broken")
+
+
+def test_a_guess_of_the_scale_is_made_where_it_is_needed_alone(
+    sides: dict[str, Path], weights: Path, tmp_path: Path
+) -> None:
+    auto = AdaptOptions(device="cpu", labels=sides["labels"], weights=weights, target_mpp="auto")
+    stated, _ = read(sides["labels"], sides["labels"], auto, tmp_path)
+    assert stated.assumed_mpp is None  # its pictures state theirs
+    with pytest.raises(ConfigError, match=r"one has no tiles of a known resolution.*a number"):
+        read(sides["source"], sides["camera"], auto, tmp_path)
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(3):
+        (few / f"p{i}.png").write_bytes((sides["camera"] / f"p{i}.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"--target-mpp auto: .*few: 3 pictures are too few"):
+        read(sides["labels"], few, auto, tmp_path)
+    said: list[str] = []
+    one, other = (look_at_domain(sides[name]) for name in ("labels", "camera"))
+    encoder = make_encoder(NAME, weights=weights).eval()
+    guess = target_mpp_of("auto", one, other, config(), encoder, "cpu", 0.5, said.append)
+    assert guess is not None and 0.125 < guess < 2.0  # random weights see little
+    assert f"look like {guess:g} um" in said[0] and "give --target-mpp" in said[0]
