@@ -31,6 +31,9 @@ DOORS = {  # third-party package -> the files that may import it
     "h5py": {"pathology/interop/h5_coords.py", "pathology/interop/h5_features.py"},
     "timm": {"pathology/models/encoder.py"},
     "lightning_fabric": {"pathology/training/fabric.py"},
+    "starlette": {"pathology/inference/live_page.py", "pipelines/live_server.py"},
+    "uvicorn": {"pipelines/live_server.py"},
+    "pymmcore_plus": {"pathology/inference/micromanager_source.py"},
     "typer": {
         f"pipelines/{name}.py"
         for name in (
@@ -38,6 +41,7 @@ DOORS = {  # third-party package -> the files that may import it
             "cli_adapt",
             "cli_data",
             "cli_learn",
+            "cli_live",
             "cli_options",
             "cli_predict",
             "cli_stain",
