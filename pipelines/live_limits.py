@@ -9,7 +9,7 @@ import numpy as np
 
 from pathology.core.errors import ArtifactError
 from pathology.inference.taught_limits import TaughtLimits, fit_limits, limits_path
-from pathology.inference.tile_checks import check_tiles
+from pathology.inference.tile_checks import check_tiles, thumbnail_of
 from pathology.models.encode import encode
 from pathology.slides.reader import Pixels
 from pathology.stain.config import StainConfig
@@ -78,5 +78,7 @@ def write_limits(
 def with_tissue(tiles_NHW3: Pixels, mpp: float) -> Pixels:
     """Those tiles that are more than glass and ink, sharp or not."""
     corner = np.zeros((1, 2), np.int64)
-    states = [check_tiles(t, corner, len(t), mpp, None)[0] for t in tiles_NHW3]
+    states = [
+        check_tiles(t, thumbnail_of(t, mpp), corner, len(t), mpp, None)[0] for t in tiles_NHW3
+    ]
     return tiles_NHW3[[state in ("waiting", "blurred") for state in states]]

@@ -20,9 +20,10 @@ from pathology.inference.field_grid import (
     whose_turn,
 )
 from pathology.inference.frame import Frame
+from pathology.inference.glass import GlassSeen
 from pathology.inference.live_stain import LiveStain
 from pathology.inference.taught_limits import TaughtLimits
-from pathology.inference.tile_checks import Color, check_tiles
+from pathology.inference.tile_checks import Color, check_tiles, thumbnail_of
 from pathology.inference.tile_network import TileNetwork
 from pathology.slides.reader import Pixels, scale_to
 
@@ -64,6 +65,7 @@ class FieldGrader:
         self.budget_ms = budget_ms
         self._ms_per_tile = 0.0
         self._plan, self._plan_of = FieldPlan((0, 0), np.zeros((0, 2), np.int64), 1.0), (0, 0, 0.0)
+        self._seen = GlassSeen()
         self._reference: NDArray[np.uint8] | None = None
         self._forget(0)
         self._warm_up()
@@ -71,7 +73,7 @@ class FieldGrader:
     def grade(self, frame: Frame, mpp: float, glass: Color | None = None) -> FieldGrade:
         """The grade of a frame at mpp. Raises ConfigError where mpp is too coarse for the model.
 
-        glass  color of empty glass, where it is known
+        glass  color of empty glass, where it is known; else what was seen of it so far
         """
         clock = _Clock(frame)
         plan = self._planned(frame, mpp)
@@ -79,7 +81,17 @@ class FieldGrader:
         clock.lap("resize")
         if not self._is_same(field):
             self._forget(len(plan.xy))
-        states = check_tiles(field, plan.xy, self.tile_px, self.tile_mpp, self.limits, glass)
+        thumbnail = thumbnail_of(field, self.tile_mpp)
+        self._seen.look(thumbnail)
+        states = check_tiles(
+            field,
+            thumbnail,
+            plan.xy,
+            self.tile_px,
+            self.tile_mpp,
+            self.limits,
+            glass or self._seen.color,
+        )
         clock.lap("check")
         blank = FieldGrade(
             np.rint(plan.xy * plan.scale).astype(np.int64), self.tile_px * plan.scale,
@@ -112,7 +124,7 @@ class FieldGrader:
             self._plan = plan_field((width, height), mpp, self.tile_px, self.tile_mpp)
             self._plan_of = width, height, mpp
             self._order = by_distance(self._plan, self.tile_px)
-            self._reference = None
+            self._reference, self._seen = None, GlassSeen()
         return self._plan
 
     def _is_same(self, field: Pixels) -> bool:

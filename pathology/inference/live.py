@@ -61,7 +61,7 @@ class LiveSession:
         self.source, self.grader, self.scale, self.standing = source, grader, scale, standing
         self.screen, self.recorder, self.saver = screen, recorder, saver
         self.retry_s = retry_s
-        self.speed, self.num_lost = Speed(), 0
+        self.speed, self.num_lost, self.num_tiles_graded = Speed(), 0, 0
         self._captured: Newest[Frame] = Newest()
         self._graded: Newest[Graded] = Newest()
         self._stop = Event()
@@ -148,6 +148,7 @@ class LiveSession:
         latency_ms = (shown_at - frame.captured_at) * 1e3
         found = replace(found, timings=found.timings._replace(draw=self._draw_ms))
         self.speed.add(latency_ms, found.timings, shown_at)
+        self.num_tiles_graded += found.num_now
         facts = facts_of(
             found, scale, self.standing, self.speed, latency_ms=latency_ms, num_dropped=dropped,
             num_saved=self.saver.num_saved if self.saver else 0,

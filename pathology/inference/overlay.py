@@ -141,7 +141,7 @@ def draw_scale_bar(canvas: Pixels, mpp: float) -> None:
     size = letter_px(canvas)
     length_px, length_um = scale_bar(canvas.shape[1], mpp)
     x, y = size, canvas.shape[0] - size
-    text = f"{length_um:g} µm" if length_um < 1000 else f"{length_um / 1000:g} mm"
+    text = f"{length_um:g} um" if length_um < 1000 else f"{length_um / 1000:g} mm"
     thick = max(2, size // 5)
     put_text(canvas, text, (x - size // 2, y - thick - size // 3), size, anchor="lb")
     cv2.rectangle(canvas, (x - 2, y - thick - 2), (x + length_px + 2, y + 2), (0, 0, 0), -1)

@@ -18,8 +18,15 @@ SPECK_SHARE = 0.1  # of a tile's area
 Color = tuple[float, float, float]
 
 
+def thumbnail_of(field: Pixels, mpp: float) -> Pixels:
+    """A field (H, W, 3) at mpp as small as tissue is looked for on it."""
+    width, height = (max(1, round(side * mpp / TissueConfig().mpp)) for side in field.shape[1::-1])
+    return scale_to(field, (width, height))
+
+
 def check_tiles(
     field: Pixels,
+    thumbnail: Pixels,
     xy: Corners,
     tile_px: int,
     mpp: float,
@@ -28,13 +35,13 @@ def check_tiles(
 ) -> list[TileState]:
     """What speaks against grading each tile of a field (H, W, 3) at mpp; "waiting": nothing.
 
+    thumbnail  of the field; see thumbnail_of
     limits  what the model's own tiles were like; None: the limits of tiling
     glass   color of empty glass under this lamp, where it is known
     """
     tissue, quality = tissue_config(tile_px * mpp), QualityConfig()
-    balanced = field if glass is None else without_cast(field, glass)
-    size = tuple(max(1, round(side * mpp / tissue.mpp)) for side in field.shape[1::-1])
-    mask = tissue_mask(scale_to(balanced, (size[0], size[1])), tissue.mpp, tissue)
+    balanced = thumbnail if glass is None else without_cast(thumbnail, glass)
+    mask = tissue_mask(balanced, tissue.mpp, tissue)
     judged_px = judging_px(tile_px, mpp, quality)
     least_sharp = quality.min_sharpness if limits is None else limits.min_sharpness
     states: list[TileState] = []
