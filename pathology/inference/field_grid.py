@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Corners = NDArray[np.int64]
-LEAST_RESPONSE = 0.15  # of a phase correlation that found one field in the other
+Grey = NDArray[np.uint8]
+LEAST_LIKENESS = 0.6  # of one field found in another
 
 
 class FieldPlan(NamedTuple):
@@ -72,13 +73,31 @@ def whose_turn(
     return chosen[np.argsort(-age[chosen], kind="stable")][:most]
 
 
-def shift_between(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float | None:
+def shift_between(one: Grey, other: Grey) -> float | None:
     """Pixels that the picture moved between two grey thumbnails of one shape; None: no telling.
 
-    By phase correlation (Kuglin and Hines, 1975).
+    By phase correlation (Kuglin and Hines, 1975); what the two then share must be alike.
     """
-    if one.shape != other.shape:
+    if one.shape != other.shape or min(one.shape) < 2:
         return None
     window = cv2.createHanningWindow((one.shape[1], one.shape[0]), cv2.CV_32F)
-    (x, y), response = cv2.phaseCorrelate(one.astype(np.float32), other.astype(np.float32), window)
-    return math.hypot(x, y) if response >= LEAST_RESPONSE else None
+    (x, y), _ = cv2.phaseCorrelate(one.astype(np.float32), other.astype(np.float32), window)
+    shared = _shared(one, other, round(x), round(y))
+    return math.hypot(x, y) if likeness(*shared) >= LEAST_LIKENESS else None
+
+
+def likeness(one: Grey, other: Grey) -> float:
+    """Correlation of two pictures of one shape; 0 where either shows nothing."""
+    a, b = (part.astype(np.float64) - part.mean() for part in (one, other))
+    size = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / size if size > 0 else 0.0
+
+
+def _shared(one: Grey, other: Grey, x: int, y: int) -> tuple[Grey, Grey]:
+    """The parts of two pictures that show the same, if other is one moved by (x, y)."""
+    rows, columns = one.shape
+    if abs(x) >= columns or abs(y) >= rows:
+        return one[:0], other[:0]
+    here = one[max(0, -y) : rows - max(0, y), max(0, -x) : columns - max(0, x)]
+    there = other[max(0, y) : rows + min(0, y), max(0, x) : columns + min(0, x)]
+    return here, there

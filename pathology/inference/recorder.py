@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from pathology.core.errors import ArtifactError
 from pathology.slides.reader import Pixels, scale_to
@@ -24,19 +25,23 @@ class Recorder:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._first_s, self._num = 0.0, 0
+        self._last: Pixels | None = None
 
     def write(self, pixels: Pixels, shown_at: float) -> None:
         """Add a picture (H, W, 3) RGB, shown at that time in seconds. Raises ArtifactError."""
         if self._writer is None:
             self._start(pixels, shown_at)
-        due = int((shown_at - self._first_s) * self.fps) + 1 - self._num
-        bgr = cv2.cvtColor(scale_to(pixels, self._size), cv2.COLOR_RGB2BGR)
-        for _ in range(min(due, MOST_REPEATS)):
-            if self._writer is not None:
-                self._writer.write(bgr)
-            self._num += 1
+        bgr = np.asarray(cv2.cvtColor(scale_to(pixels, self._size), cv2.COLOR_RGB2BGR), np.uint8)
+        due = int((shown_at - self._first_s) * self.fps + 1e-6) + 1 - self._num
         if due > MOST_REPEATS:  # a long silence is left out
             self._first_s += (due - MOST_REPEATS) / self.fps
+            due = MOST_REPEATS
+        shown = [self._last] * (due - 1) + [bgr] * min(due, 1)  # the last one until now
+        for picture in shown:
+            if self._writer is not None and picture is not None:
+                self._writer.write(picture)
+            self._num += 1
+        self._last = bgr
 
     def close(self) -> None:
         """Finish the file; harmless twice."""

@@ -13,7 +13,7 @@ from pathology.core.errors import ConfigError
 from pathology.slides.reader import Pixels
 
 LEAST_LINES = 4
-LEAST_MATCH = 0.35  # of the lines with themselves, a division further
+LEAST_MATCH = 0.6  # of the lines with themselves, a division further
 OVERTONES = 3
 FINE = 2001  # frequencies that are tried around the first guess
 Signal = NDArray[np.float64]

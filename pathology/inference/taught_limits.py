@@ -139,12 +139,13 @@ def _gaussian(
     features_NF: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean, and a factor of the inverse of the covariance."""
-    from sklearn.covariance import LedoitWolf
+    from sklearn.covariance import ledoit_wolf
 
-    found = LedoitWolf().fit(features_NF.astype(np.float64))
-    values, vectors = np.linalg.eigh(found.covariance_)
-    factor = vectors / np.sqrt(np.maximum(values, values.max() * 1e-9))
-    return found.location_.astype(np.float32), factor.astype(np.float32)
+    values = features_NF.astype(np.float64)
+    covariance, _ = ledoit_wolf(values)
+    least = np.trace(covariance) / len(covariance) * 1e-9
+    lower = np.linalg.cholesky(covariance + least * np.eye(len(covariance)))
+    return values.mean(axis=0).astype(np.float32), np.linalg.inv(lower).T.astype(np.float32)
 
 
 def _distance(

@@ -65,10 +65,10 @@ def check_tiles(
 
 def tissue_config(tile_um: float) -> TissueConfig:
     """How tissue is found under a camera, whose whole field may be smaller than a speck is on a
-    slide: specks and holes are measured against a tile.
+    slide: specks and holes are measured against a tile. Ink is judged tile by tile.
     """
     small = SPECK_SHARE * tile_um**2
-    return TissueConfig(min_object_um2=small, max_hole_um2=small)
+    return TissueConfig(min_object_um2=small, max_hole_um2=small, exclude_pen=False)
 
 
 def share_under(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import LARGEST
 from pathology.slides.reader import Pixels
+from pathology.weak.pooling import PooledTiles
 
+TOLERANCE = 1e-4  # of probabilities
 NEIGHBORS_MATTER = "transmil"  # its tiles are graded with an eye on all others
 
 
@@ -66,9 +69,14 @@ class TileNetwork:
                 "camera never shows. Train one of another method"
             )
         self.edge_px = edge_px
+        if isinstance(bag, PooledTiles):  # tiles are graded alike whatever pools them
+            bag = copy(bag)
+            bag.pooling = "mean"
         self.module = EncoderAndHead(encoder, bag).eval().requires_grad_(False).cpu()
         blank = to_images(np.full((2, size_px, size_px, 3), 128, np.uint8), size_px=edge_px)
         self._session = _session(self.module, encoder.fitted(blank), threads)
+        if self._session is not None and not self._is_faithful(size_px):
+            self._session = None
         self.engine = "torch" if self._session is None else "onnxruntime"
 
     def __call__(self, tiles_NHW3: Pixels) -> Answers:
@@ -78,6 +86,13 @@ class TileNetwork:
             return self.by_torch(images)
         given = self.module.encoder.fitted(images).contiguous().numpy()
         return Answers(*self._session.run(None, {"tiles": given}))
+
+    def _is_faithful(self, size_px: int) -> bool:
+        """Whether the graph answers as torch does, to other tiles and more than it was made with."""
+        noise = np.random.default_rng(0).integers(0, 256, (3, size_px, size_px, 3), np.uint8)
+        wanted = self.by_torch(self.module.encoder.fitted(to_images(noise, size_px=self.edge_px)))
+        off = np.abs(self(noise).probability_NC - wanted.probability_NC).max()
+        return bool(off < TOLERANCE)
 
     @torch.inference_mode()
     def by_torch(self, images_N3HW: Tensor) -> Answers:

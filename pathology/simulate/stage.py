@@ -28,7 +28,8 @@ def stage_at(seconds: float, room: tuple[int, int], speed_px: float) -> tuple[in
     """
     turns, rest = divmod(seconds, PAN_S + REST_S)
     moved = (turns * PAN_S + min(rest, PAN_S)) * speed_px
-    return _to_and_fro(moved, room[0]), _to_and_fro(moved * 0.618, room[1])
+    x, y = room[0] / 2 + moved, room[1] / 2 + 0.618 * moved  # it begins in the middle
+    return _to_and_fro(x, room[0]), _to_and_fro(y, room[1])
 
 
 def defocus_at(seconds: float) -> float:

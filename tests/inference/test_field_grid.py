@@ -1,5 +1,7 @@
 """Where tiles lie on a field, whose turn it is, and how far a field moved."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_squares_cover_a_side_without_gaps_and_as_few_as_can(side: int, edge: in
     at = spread(side, edge)
     assert at[0] == 0 and at[-1] + edge == side if len(at) > 1 else at == [0]
     assert len(at) == -(-side // edge)
-    assert all(0 < b - a <= edge for a, b in zip(at, at[1:], strict=False))
+    assert all(0 < b - a <= edge for a, b in pairwise(at))
 
 
 def test_a_full_hd_field_of_the_default_model() -> None:
