@@ -88,7 +88,7 @@ class TileNetwork:
         return Answers(*self._session.run(None, {"tiles": given}))
 
     def _is_faithful(self, size_px: int) -> bool:
-        """Whether the graph answers as torch does, to other tiles and more than it was made with."""
+        """Whether the graph answers as torch does, to more tiles than it was made with."""
         noise = np.random.default_rng(0).integers(0, 256, (3, size_px, size_px, 3), np.uint8)
         wanted = self.by_torch(self.module.encoder.fitted(to_images(noise, size_px=self.edge_px)))
         off = np.abs(self(noise).probability_NC - wanted.probability_NC).max()

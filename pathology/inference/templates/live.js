@@ -8,7 +8,7 @@ let number = 0, isHeld = false, lastUrl = "";
 
 function write(id, text) { const place = at(id); if (place.textContent !== text) place.textContent = text; }
 
-function say(text, isBad) { write("state", text); at("state").classList.toggle("bad", isBad); at("view").classList.toggle("stale", isBad); }
+function say(text, isBad) { write("state", text); at("state").classList.toggle("bad", isBad); at("view").classList.toggle("stale", isBad); document.body.classList.toggle("stale", isBad); }
 
 function bars(chances) {
   const place = at("bars");
