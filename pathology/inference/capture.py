@@ -41,7 +41,7 @@ def capture(
                     box.put(Frame(number, shot[1], shot[0], taken_ms, box.num_dropped))
                     number += 1
             except SourceLost as lost:
-                log.warning("%s: %s", source.name, lost)
+                log.warning("%s", lost)
                 on_lost(str(lost))
                 source.close()
                 stop.wait(retry_s)

@@ -17,6 +17,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LOOK_S = 0.02
 PATIENCE_S = 5.0  # a file that cannot be decoded for so long is no picture
 Stamp = tuple[int, str, int]  # time of change in ns, name, size
+ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}  # of whole files
+TAIL = 64  # bytes in which that must be
 NONE: Stamp = (0, "", 0)
 
 
@@ -91,7 +93,8 @@ def _decoded(path: Path) -> Pixels | None:
         data = path.read_bytes()
     except OSError:
         return None
-    if path.suffix.lower() in (".jpg", ".jpeg") and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        return None  # the decoder would fill what is missing with grey
+    end = ENDS.get(path.suffix.lower())
+    if end is not None and end not in data[-TAIL:]:
+        return None  # the decoder would complain, or fill what is missing with grey
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

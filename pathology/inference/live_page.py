@@ -19,7 +19,11 @@ from pathology.inference.screen import Screen, View
 WAIT_S = 10.0
 BOUNDARY = "pathology-frame"
 KINDS = {"live.html": "text/html", "live.css": "text/css", "live.js": "text/javascript"}
-OPEN = ("/live.css", "/live.js")  # hold nothing of anybody, and the page cannot give them a token
+OPEN = (
+    "/live.css",
+    "/live.js",
+    "/favicon.ico",
+)  # hold nothing of anybody, and the page cannot give them a token
 REFUSAL = "Not let in: open the address that was printed when the program started"
 OUR_HEADER = "x-pathology"  # a page of somewhere else cannot send it
 
@@ -42,6 +46,7 @@ def live_app(
         Route("/", _file("live.html")),
         Route("/live.css", _file("live.css")),
         Route("/live.js", _file("live.js")),
+        Route("/favicon.ico", _nothing),
         Route("/frame", pages.frame),
         Route("/facts", pages.facts),
         Route("/stream.mjpg", pages.stream),
@@ -129,6 +134,10 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
         return Response(body, media_type=KINDS[name])
 
     return give
+
+
+async def _nothing(request: Request) -> Response:
+    return Response(status_code=204)
 
 
 async def _parts(screen: Screen) -> AsyncIterator[bytes]:

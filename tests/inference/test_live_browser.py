@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,37 +22,36 @@ from tests.inference.test_sources import wait_until
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--window-size=1400,800",
+    "--disable-dev-shm-usage",
 )  # fmt: skip
 
-selenium = pytest.importorskip("selenium", reason="pip install selenium")
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium with chromedriver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options=options, service=Service(driver))
-    yield made
-    made.quit()
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=FLAGS,
+            viewport={"width": 1400, "height": 900},
+        )  # fmt: skip
+        try:
+            yield context.pages[0]
+        finally:
+            context.close()
 
 
 @pytest.mark.browser
-def test_the_page_follows_a_camera(browser: object, model_path: Path, tmp_path: Path) -> None:
+def test_the_page_follows_a_camera(page: Any, model_path: Path, tmp_path: Path) -> None:
     folder, kept = tmp_path / "in", tmp_path / "objectives.yaml"
     folder.mkdir()
     for name, mpp in (("10x", 0.5), ("20x", 0.25)):
         keep_objective(kept, name, Objective(mpp=mpp))
     ready: list[tuple[LiveSession, str]] = []
+    errors: list[str] = []
     options = LiveOptions(
         model_path, str(folder), objective="10x", objectives=kept, port=0, threads=1
     )
@@ -64,45 +64,43 @@ def test_the_page_follows_a_camera(browser: object, model_path: Path, tmp_path: 
     session, address = ready[0]
 
     def text(css: str) -> str:
-        return str(browser.find_element("css selector", css).text)
+        return str(page.locator(css).inner_text())
 
     def show(name: str, pixels: np.ndarray) -> None:
         cv2.imwrite(str(folder / name), pixels[..., ::-1])
 
     try:
         show("1.png", scene(640, 360))
-        browser.get(address)
+        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+        page.goto(address)
         wait_until(lambda: text("#grade") in ("benign", "atypical", "malignant"))
         assert text("header").upper().startswith("RESEARCH USE ONLY")
         assert text("#state") == "live" and "%" in text("#confidence")
         assert text("#mpp") == "0.5000 µm/px, calibrated"
-        natural = (
-            "const v = document.getElementById('view'); return [v.naturalWidth, v.naturalHeight]"
-        )
-        assert browser.execute_script(natural) == [640, 360]
-        assert len(browser.find_elements("css selector", ".bar")) == 3
-        picture(browser, "graded")
+        natural = "(v => [v.naturalWidth, v.naturalHeight])(document.getElementById('view'))"
+        assert page.evaluate(natural) == [640, 360]
+        assert page.locator(".bar").count() == 3
+        picture(page, "graded")
         show("2.png", np.full((360, 640, 3), 243, np.uint8))
         wait_until(lambda: text("#grade") == "not graded" and text("#confidence") == "glass only")
         show("3.png", cv2.GaussianBlur(scene(640, 360), (0, 0), 8))
         wait_until(lambda: text("#confidence") == "out of focus")
-        picture(browser, "blurred")
-        browser.find_element("css selector", "#objective option[value='20x']").click()
+        picture(page, "blurred")
+        page.select_option("#objective", "20x")
         show("4.png", scene(640, 360))
         wait_until(lambda: text("#mpp") == "0.2500 µm/px, calibrated")
         assert session.scale.objective == "20x"
         shutil.rmtree(folder)
         wait_until(lambda: text("#state").startswith("lost"))
-        picture(browser, "lost")
+        picture(page, "lost")
         folder.mkdir()
         show("5.png", scene(640, 360))
         wait_until(lambda: text("#state") == "live")
-        browser.get("about:blank")  # in the midst of a request
+        page.goto("about:blank")  # in the midst of a request
         wait_until(lambda: session.screen.num_waiting == 0)
         frames = session.speed.num_frames
         show("6.png", scene(640, 360, seed=4))
         wait_until(lambda: session.speed.num_frames > frames)
-        errors = [line for line in browser.get_log("browser") if "favicon" not in line["message"]]
         assert not errors
     finally:
         session.stop()
@@ -110,8 +108,8 @@ def test_the_page_follows_a_camera(browser: object, model_path: Path, tmp_path: 
     assert not runner.is_alive()
 
 
-def picture(browser: object, name: str) -> None:
+def picture(page: Any, name: str) -> None:
     """A screenshot for whoever asked for them by naming a folder."""
     folder = os.environ.get("PATHOLOGY_SCREENSHOTS")
     if folder:
-        browser.save_screenshot(str(Path(folder) / f"live_{name}.png"))
+        page.screenshot(path=Path(folder) / f"live_{name}.png")
