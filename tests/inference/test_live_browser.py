@@ -77,7 +77,7 @@ def test_the_page_follows_a_camera(page: Any, model_path: Path, tmp_path: Path) 
         assert text("header").upper().startswith("RESEARCH USE ONLY")
         assert text("#state") == "live" and "%" in text("#confidence")
         assert text("#mpp") == "0.5000 µm/px, calibrated"
-        natural = "(v => [v.naturalWidth, v.naturalHeight])(document.getElementById('view'))"
+        natural = "(v => [v.width, v.height])(document.getElementById('view'))"
         assert page.evaluate(natural) == [640, 360]
         assert page.locator(".bar").count() == 3
         picture(page, "graded")

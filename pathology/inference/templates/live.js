@@ -4,7 +4,7 @@ const token = new URLSearchParams(location.search).get("token") || "";
 const headers = token ? { "X-Token": token } : {};
 const at = (id) => document.getElementById(id);
 const COLORS = { capture: "#5c6bc0", wait: "#455a64", resize: "#26a69a", check: "#9ccc65", normalize: "#ab47bc", network: "#ef5350", draw: "#ffa726" };
-let number = 0, isHeld = false, lastUrl = "";
+let number = 0, isHeld = false;
 
 function write(id, text) { const place = at(id); if (place.textContent !== text) place.textContent = text; }
 
@@ -64,16 +64,15 @@ async function next() {
   if (answer.status === 204) return;
   if (!answer.ok) throw new Error(await answer.text());
   const facts = JSON.parse(answer.headers.get("X-Facts"));
-  const blob = await answer.blob();
+  const bitmap = await createImageBitmap(await answer.blob()), view = at("view");
   number = facts.number;
-  if (isHeld) return;
-  const url = URL.createObjectURL(blob), view = at("view");
-  view.src = url;
-  await view.decode().catch(() => {});
-  if (lastUrl) URL.revokeObjectURL(lastUrl);
-  lastUrl = url;
-  tell(facts);
-  view.dataset.number = String(number);
+  if (!isHeld) { // picture and facts change together
+    if (view.width !== bitmap.width || view.height !== bitmap.height) { view.width = bitmap.width; view.height = bitmap.height; }
+    view.getContext("2d").drawImage(bitmap, 0, 0);
+    view.hidden = false;
+    tell(facts);
+  }
+  bitmap.close();
 }
 
 async function follow() {
