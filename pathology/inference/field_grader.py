@@ -23,9 +23,10 @@ from pathology.inference.frame import Frame
 from pathology.inference.glass import GlassSeen
 from pathology.inference.live_stain import LiveStain
 from pathology.inference.taught_limits import TaughtLimits
-from pathology.inference.tile_checks import Color, check_tiles, thumbnail_of
+from pathology.inference.tile_checks import Color, check_tiles, small_size
 from pathology.inference.tile_network import TileNetwork
 from pathology.slides.reader import Pixels, scale_to
+from pathology.tiling.config import TissueConfig
 
 MOTION_MPP = 4.0
 STILL_SHARE = 1 / 16  # of a tile's edge: a field that moved less is the same field
@@ -79,9 +80,10 @@ class FieldGrader:
         plan = self._planned(frame, mpp)
         field = scale_to(frame.pixels, plan.size_px)
         clock.lap("resize")
-        if not self._is_same(field):
+        small = scale_to(field, small_size(field, self.tile_mpp, MOTION_MPP))
+        if not self._is_same(small):
             self._forget(len(plan.xy))
-        thumbnail = thumbnail_of(field, self.tile_mpp)
+        thumbnail = scale_to(small, small_size(field, self.tile_mpp, TissueConfig().mpp))
         self._seen.look(thumbnail)
         states = check_tiles(
             field,
@@ -127,11 +129,8 @@ class FieldGrader:
             self._reference, self._seen = None, GlassSeen()
         return self._plan
 
-    def _is_same(self, field: Pixels) -> bool:
+    def _is_same(self, small: Pixels) -> bool:
         """Whether the field is still the one that was graded; else it becomes the one that is."""
-        height, width = field.shape[:2]
-        size = (max(2, round(s * self.tile_mpp / MOTION_MPP)) for s in (width, height))
-        small = cv2.resize(field, tuple(size), interpolation=cv2.INTER_AREA)
         seen = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
         shift = None if self._reference is None else shift_between(self._reference, seen)
         most = STILL_SHARE * self.tile_px * self.tile_mpp / MOTION_MPP

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -15,7 +16,6 @@ from pathology.inference.lettering import WHITE, Color, put_text
 from pathology.slides.reader import Pixels
 
 NOTICE = "RESEARCH USE ONLY"
-CELL_PX = 8  # of the map that heat is averaged on
 HEAT_SHARE = 0.34
 BENIGN, MIDDLE, MALIGNANT = (38, 166, 154), (255, 193, 7), (216, 27, 96)
 GREY: Color = (190, 190, 190)
@@ -86,25 +86,25 @@ def draw_overlay(
 
 def with_heat(pixels: Pixels, found: FieldGrade) -> Pixels:
     """A new picture, tinted where tiles have a grade; where they overlap, by their mean."""
-    height, width = pixels.shape[:2]
-    shape = -(-height // CELL_PX), -(-width // CELL_PX)
-    total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    edge = round(found.edge / CELL_PX)
-    for row, state in enumerate(found.states):
-        if state == "graded":
-            x, y = (round(at / CELL_PX) for at in found.xy[row].tolist())
-            total[y : y + edge, x : x + edge] += severity(found.probability_NC[row : row + 1])[0]
-            count[y : y + edge, x : x + edge] += 1
-    if not count.any():
-        return pixels.copy()
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    low = COLORS[np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)]
-    heat = cv2.resize(low, (width, height), interpolation=cv2.INTER_NEAREST)
-    mask = cv2.resize(
-        (count > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-    )
-    tinted = cv2.addWeighted(pixels, 1 - HEAT_SHARE, heat, HEAT_SHARE, 0)
-    return np.asarray(cv2.copyTo(tinted, mask, pixels.copy()), np.uint8)
+    canvas = pixels.copy()
+    rows = [row for row, state in enumerate(found.states) if state == "graded"]
+    if not rows:
+        return canvas
+    paint = np.empty_like(canvas)
+    value_N = severity(found.probability_NC[rows])
+    low = found.xy[rows]
+    high = np.minimum(np.rint(low + found.edge).astype(np.int64), pixels.shape[1::-1])
+    x, y = (np.unique(np.concatenate([low[:, i], high[:, i]])).tolist() for i in (0, 1))
+    for top, bottom in pairwise(y):  # each cell between the tiles' edges is of one color
+        for left, right in pairwise(x):
+            here = ((low <= (left, top)) & (high >= (right, bottom))).all(axis=1)
+            if here.any():
+                color = COLORS[round(float(value_N[here].mean()) * 255)].tolist()
+                cv2.rectangle(paint, (left, top), (right - 1, bottom - 1), color, -1)
+                part = canvas[top:bottom, left:right]
+                tint = paint[top:bottom, left:right]
+                cv2.addWeighted(part, 1 - HEAT_SHARE, tint, HEAT_SHARE, 0, dst=part)
+    return canvas
 
 
 def headline(found: FieldGrade, grades: Sequence[str]) -> tuple[str, Color]:

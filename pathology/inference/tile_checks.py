@@ -20,8 +20,13 @@ Color = tuple[float, float, float]
 
 def thumbnail_of(field: Pixels, mpp: float) -> Pixels:
     """A field (H, W, 3) at mpp as small as tissue is looked for on it."""
-    width, height = (max(1, round(side * mpp / TissueConfig().mpp)) for side in field.shape[1::-1])
-    return scale_to(field, (width, height))
+    return scale_to(field, small_size(field, mpp, TissueConfig().mpp))
+
+
+def small_size(field: Pixels, mpp: float, small_mpp: float) -> tuple[int, int]:
+    """(width, height) of a field (H, W, 3) at mpp, at another."""
+    height, width = field.shape[:2]
+    return max(2, round(width * mpp / small_mpp)), max(2, round(height * mpp / small_mpp))
 
 
 def check_tiles(
