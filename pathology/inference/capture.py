@@ -28,7 +28,7 @@ def capture(
     on_open  called with its microns per pixel each time it is opened
     on_lost  called with the reason each time it goes away; it is then tried again
     """
-    number = 0
+    number, last_reason = 0, ""
     try:
         while not stop.is_set():
             try:
@@ -38,11 +38,14 @@ def capture(
                     if shot is None:
                         return
                     taken_ms = (time.monotonic() - shot[0]) * 1e3
+                    last_reason = ""
                     box.put(Frame(number, shot[1], shot[0], taken_ms, box.num_dropped))
                     number += 1
             except SourceLost as lost:
-                log.warning("%s", lost)
-                on_lost(str(lost))
+                if str(lost) != last_reason:
+                    log.warning("%s", lost)
+                last_reason = str(lost)
+                on_lost(last_reason)
                 source.close()
                 stop.wait(retry_s)
     finally:

@@ -18,7 +18,7 @@ from pathology.inference.field_grader import FieldGrader
 from pathology.inference.frame import Frame, FrameSource
 from pathology.inference.live_facts import Scale, Speed, Standing, facts_of
 from pathology.inference.newest import Newest
-from pathology.inference.overlay import Stated, draw_overlay, headline
+from pathology.inference.overlay import Stated, blank_picture, draw_overlay, headline
 from pathology.inference.recorder import Recorder
 from pathology.inference.screen import Screen
 from pathology.inference.session_saver import SessionSaver
@@ -173,5 +173,5 @@ class LiveSession:
         self.num_lost += not self._is_lost
         self._is_lost = True
         last = self.screen.view
-        if last.jpeg:
-            self.screen.show(last.jpeg, {**last.facts, "state": "lost", "message": reason})
+        data = last.jpeg or jpeg.encode(blank_picture(reason), QUALITY, SUBSAMPLING)
+        self.screen.show(data, {**last.facts, "state": "lost", "message": reason})

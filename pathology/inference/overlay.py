@@ -84,6 +84,14 @@ def draw_overlay(
     return canvas
 
 
+def blank_picture(text: str, size: tuple[int, int] = (960, 540)) -> Pixels:
+    """A dark picture of (width, height) with a line of text, where there is no frame."""
+    canvas = np.full((size[1], size[0], 3), 24, np.uint8)
+    _, line = put_text(canvas, NOTICE, (8, 8), 16)
+    put_text(canvas, text, (8, 8 + line), 16, AMBER)
+    return canvas
+
+
 def with_heat(pixels: Pixels, found: FieldGrade) -> Pixels:
     """A new picture, tinted where tiles have a grade; where they overlap, by their mean."""
     canvas = pixels.copy()

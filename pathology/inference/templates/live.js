@@ -40,6 +40,7 @@ function parts(timings) {
 
 function tell(facts) {
   say(facts.state === "live" ? "live" : `${facts.state}: ${facts.message}`, facts.state === "lost");
+  if (facts.state === "lost") return; // what was said last stays
   at("simulated").hidden = !facts.is_simulated;
   const isGraded = facts.verdict === "graded";
   write("grade", isGraded ? facts.grade : "not graded");
