@@ -42,6 +42,8 @@ class OpenCvSource:
     def open(self) -> None:
         """Open it. Raises SourceLost where it is not there."""
         self.close()
+        logging = cv2.utils.logging  # its warnings would come at every try
+        logging.setLogLevel(logging.LOG_LEVEL_ERROR)
         self._stream = self._capture()
         if not self._stream.isOpened():
             self.close()
