@@ -10,6 +10,7 @@ import typer
 from pipelines.cli_adapt import train
 from pipelines.cli_data import data, export
 from pipelines.cli_learn import Device, features, splits
+from pipelines.cli_live import live
 from pipelines.cli_options import ConfigFile, Overrides, Workers
 from pipelines.cli_predict import evaluate, predict
 from pipelines.cli_serve import serve
@@ -40,6 +41,7 @@ app.command()(evaluate)
 app.command()(serve)
 app.add_typer(data, name="data")
 app.add_typer(train, name="train")
+app.add_typer(live, name="live")
 
 
 @app.command()

@@ -21,6 +21,7 @@ GB = 1e9
 LOW_DISK_GB, LOW_MEMORY_GB = 10, 4
 EXTRAS = {  # extra -> (a package it brings, what it adds)
     "dev": ("pytest", "tests, lint and types"),
+    "micromanager": ("pymmcore-plus", "cameras that Micro-Manager drives"),
 }
 OK, WARNING, FAULT = "ok", "warning", "FAULT"
 

@@ -31,8 +31,14 @@ DOORS = {  # third-party package -> the files that may import it
     "h5py": {"pathology/interop/h5_coords.py", "pathology/interop/h5_features.py"},
     "timm": {"pathology/models/encoder.py"},
     "lightning_fabric": {"pathology/training/fabric.py"},
-    "starlette": {"pathology/viewer/app.py", "pathology/viewer/guard.py"},
-    "uvicorn": {"pipelines/serve.py"},
+    "starlette": {
+        "pathology/inference/live_page.py",
+        "pathology/viewer/app.py",
+        "pathology/viewer/guard.py",
+        "pipelines/live_server.py",
+    },
+    "uvicorn": {"pipelines/live_server.py", "pipelines/serve.py"},
+    "pymmcore_plus": {"pathology/inference/micromanager_source.py"},
     "typer": {
         f"pipelines/{name}.py"
         for name in (
@@ -40,6 +46,7 @@ DOORS = {  # third-party package -> the files that may import it
             "cli_adapt",
             "cli_data",
             "cli_learn",
+            "cli_live",
             "cli_options",
             "cli_predict",
             "cli_serve",

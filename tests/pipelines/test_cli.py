@@ -61,7 +61,7 @@ def test_the_form_of_tile_is_kept() -> None:
 def test_the_commands_are_these() -> None:
     assert set(get_command(app).commands) == {  # type: ignore[attr-defined]
         "tile", "stain", "report", "run", "demo", "doctor", "init", "export", "data", "version",
-        "features", "splits", "train", "predict", "evaluate", "serve",
+        "features", "splits", "train", "predict", "evaluate", "live", "serve",
     }  # fmt: skip
 
 
