@@ -13,7 +13,9 @@ data = typer.Typer(no_args_is_help=True, help="Public data sets: list them, fetc
 def export(
     run: Annotated[
         Path,
-        typer.Argument(metavar="INPUT", help="Folder of a tiling run, or predictions (.csv)."),
+        typer.Argument(
+            metavar="INPUT", help="Folder of a tiling run, predictions (.csv), or a model (.pt)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the exported files.")],
     format_: Annotated[
@@ -21,21 +23,32 @@ def export(
         typer.Option(
             "--format",
             help="Of a run: trident, clam, geojson, jpg or png; of predictions: geojson, regions, "
-            "ome-tiff, png or parquet; repeatable.",
+            "ome-tiff, png or parquet; of a model: onnx or wsinfer; repeatable.",
         ),
     ],
     layout: Annotated[
         str, typer.Option(help="TRIDENT's folder name: mpp (exact) or trident (20x_...).")
     ] = "mpp",
+    weights: Annotated[
+        Path | None, typer.Option(help="File of the encoder's weights, if it is not in the model.")
+    ] = None,
 ) -> None:
-    """Hand tiles or predictions to other tools: TRIDENT, CLAM, QuPath, viewers, data frames.
+    """Hand tiles, predictions or a model to other tools: TRIDENT, CLAM, QuPath, viewers, WSInfer.
 
     Examples:
 
         pathology export RUN --out qupath --format geojson
 
         pathology export predictions.csv --out qupath --format regions --format ome-tiff
+
+        pathology export grades.pt --out models --format wsinfer
     """
+    if run.suffix.lower() == ".pt":
+        from pipelines.export_model import export_model
+
+        for path in export_model(run, out, format_, weights):
+            print(f"{path}: answers as the model does, research use only")
+        return
     if run.suffix.lower() == ".csv":
         from pipelines.export_predictions import export_predictions
 

@@ -44,6 +44,14 @@ class EncoderAndHead(nn.Module):
         return features_BF, self.bag(features_BF[None]).tile_BNC[0].softmax(dim=1)
 
 
+def encoder_and_head(encoder: Encoder, bag: nn.Module) -> EncoderAndHead:
+    """Both as one module for use on a CPU."""
+    if isinstance(bag, PooledTiles):  # tiles are graded alike whatever pools them
+        bag = copy(bag)
+        bag.pooling = "mean"
+    return EncoderAndHead(encoder, bag).eval().requires_grad_(False).cpu()
+
+
 class TileNetwork:
     """A trained classifier of tiles, ready for a stream on a CPU.
 
@@ -69,10 +77,7 @@ class TileNetwork:
                 "camera never shows. Train one of another method"
             )
         self.edge_px = edge_px
-        if isinstance(bag, PooledTiles):  # tiles are graded alike whatever pools them
-            bag = copy(bag)
-            bag.pooling = "mean"
-        self.module = EncoderAndHead(encoder, bag).eval().requires_grad_(False).cpu()
+        self.module = encoder_and_head(encoder, bag)
         blank = to_images(np.full((2, size_px, size_px, 3), 128, np.uint8), size_px=edge_px)
         self._session = _session(self.module, encoder.fitted(blank), threads)
         if self._session is not None and not self._is_faithful(size_px):
