@@ -36,7 +36,7 @@ PIXELS = {
     "method": "ce", "tile_px": 128, "slides_per_step": 4, "tiles_per_slide": 8, "epochs": 1,
     "epoch_tiles": 12 * 32, "patience": 1,
 }  # fmt: skip
-FEATURES = {"method": "ce", "epochs": 1, "epoch_tiles": 192 * 400, "patience": 1}
+FEATURES = {"method": "ce", "epochs": 40, "epoch_tiles": 192 * 10, "patience": 40}
 PROGRAM = """
 import re, sys, threading, time
 from pathlib import Path
@@ -50,7 +50,7 @@ def watch():
         peak = max(peak, int(re.search(r"RssAnon:\\s+(\\d+)", text)[1]))
         time.sleep(0.02)
 threading.Thread(target=watch, daemon=True).start()
-config = WeakConfig(epochs=2, epoch_tiles=8192)
+config = WeakConfig(epochs=8, patience=8)
 train_weak(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), config, WeakOptions("cpu"))
 is_over = True
 print(peak // 1024)

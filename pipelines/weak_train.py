@@ -15,6 +15,8 @@ from pipelines.weak_training import Training, WeakOptions
 
 __all__ = ["WeakOptions", "train_weak"]
 
+LEAST_EPOCH = 1024  # tiles, however few there are: some steps are needed
+
 
 def train_weak(
     path: Path,
@@ -37,6 +39,9 @@ def train_weak(
         say(line)
     split = _split(found, options, config.seed)
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
+    num = sum(s.num_tiles for s in found.slides if s.record.slide_id in set(split.train))
+    most = max(num, LEAST_EPOCH)  # passing often over few tiles learns them by heart
+    config = config.model_copy(update={"epoch_tiles": min(config.epoch_tiles, most)})
     training = Training(found, split, labels.parent, out, config, options)
     card = training.run(on_step, say)
     facts = {

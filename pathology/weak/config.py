@@ -28,7 +28,7 @@ class RectifyConfig(StageConfig):
     score_rate  share of a new score in a tile's running score; 1: no running score
     """
 
-    low: tuple[float, ...] = (0.5,)
+    low: tuple[float, ...] = (0.6,)
     up: tuple[float, ...] = (0.1,)
     ramp: Ramp = "score"
     score_rate: float = Field(default=0.2, gt=0, le=1)
@@ -52,7 +52,7 @@ class WeakConfig(StageConfig):
     width, dropout   of the layer between features and head; width 0: none
     is_ordinal       a head that asks "beyond this grade?" grade by grade; for methods by tile
     topk             share of a slide's tiles by which topk, and tile methods, grade a slide
-    epoch_tiles      tiles that make an epoch
+    epoch_tiles      tiles that make an epoch; fewer where there are fewer to train on
     slides_per_step, tiles_per_slide  a step's batch: slides of all grades alike, and tiles of each
     warmup_epochs    in which every tile counts fully
     patience         epochs without a better validation after which training ends
@@ -77,7 +77,7 @@ class WeakConfig(StageConfig):
     tiles_per_slide: int = Field(default=32, ge=1)
     warmup_epochs: int = Field(default=1, ge=0)
     patience: int = Field(default=10, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     encoder_rate: float = Field(default=0.1, ge=0)
     encoder_blocks: int | None = Field(default=None, ge=0)
     weight_decay: float = Field(default=1e-4, ge=0)
