@@ -45,7 +45,7 @@ NUM_CORES = 2
 class CameraOfJpegs:
     """Frames from memory at a steady rate, to and fro, decoded when they are read."""
 
-    is_simulated = True
+    is_simulated = is_steady = True
 
     def __init__(self, streams: list[bytes], fps: float) -> None:
         self.streams, self.fps, self.name = streams, fps, "camera of the benchmark"
@@ -55,15 +55,17 @@ class CameraOfJpegs:
         self.started_at = time.monotonic()
         return None
 
-    def read(self, stop: threading.Event) -> tuple[float, np.ndarray] | None:
+    def grab(self, stop: threading.Event) -> float | None:
         due = self.started_at + self.number / self.fps
         if stop.wait(max(0.0, due - time.monotonic())):
             return None
         self.number += 1
+        return time.monotonic()
+
+    def pixels(self) -> np.ndarray:
         turn = int(self.number * KEPT_FPS / self.fps) % (2 * len(self.streams) - 2)
         place = turn if turn < len(self.streams) else 2 * len(self.streams) - 2 - turn
-        captured_at = time.monotonic()
-        return captured_at, jpeg.decode(self.streams[place], SIZE)
+        return jpeg.decode(self.streams[place], SIZE)
 
     def close(self) -> None:
         pass
@@ -77,8 +79,8 @@ def frames_of(slide: Path, mpp: float, assume_mpp: float | None) -> list[bytes]:
     )  # fmt: skip
     source.open()
     stop, streams = threading.Event(), []
-    while (shot := source.read(stop)) is not None:
-        streams.append(jpeg.encode(shot[1], 90, "422"))
+    while source.grab(stop) is not None:
+        streams.append(jpeg.encode(source.pixels(), 90, "422"))
     return streams
 
 
