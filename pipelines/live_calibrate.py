@@ -14,6 +14,8 @@ from pathology.slides.reader import Pixels
 from pipelines.flat_pictures import read_picture
 from pipelines.live_sources import SourceOptions, source_of
 
+WARM_FRAMES = 5  # in which cameras set their exposure
+
 
 @dataclass(frozen=True)
 class CalibrateOptions:
@@ -73,11 +75,13 @@ def _picture(options: CalibrateOptions) -> Pixels | None:
     source = source_of(options.source, options.asked)
     try:
         source.open()
-        stop, shot = Event(), None
-        for _ in range(5):  # cameras set their exposure on the first frames
-            shot = source.read(stop)
+        num = 0
+        while num < WARM_FRAMES and source.grab(Event()) is not None:
+            num += 1
+            if not source.is_steady:
+                break
+        if not num:
+            raise ConfigError(f"{source.name} gave no frame")
+        return source.pixels()
     finally:
         source.close()
-    if shot is None:
-        raise ConfigError(f"{source.name} gave no frame")
-    return shot[1]

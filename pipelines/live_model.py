@@ -38,7 +38,7 @@ def load_live(
     weights: Path | None = None,
     stain: Path | None = None,
     threads: int = 2,
-    budget_ms: float = 60.0,
+    budget_ms: float = 50.0,
 ) -> LiveModel:
     """The grader of a model's file, with the limits that lie beside it.
 

@@ -28,19 +28,24 @@ def capture(
     on_open  called with its microns per pixel each time it is opened
     on_lost  called with the reason each time it goes away; it is then tried again
     """
-    number, last_reason = 0, ""
+    number, num_skipped, last_reason = 0, 0, ""
     try:
         while not stop.is_set():
             try:
                 on_open(source.open())
                 while not stop.is_set():
-                    shot = source.read(stop)
-                    if shot is None:
+                    captured_at = source.grab(stop)
+                    if captured_at is None:
                         return
-                    taken_ms = (time.monotonic() - shot[0]) * 1e3
                     last_reason = ""
-                    box.put(Frame(number, shot[1], shot[0], taken_ms, box.num_dropped))
                     number += 1
+                    if source.is_steady and not box.is_awaited:
+                        num_skipped += 1  # the next one comes soon, and is newer
+                        continue
+                    pixels = source.pixels()
+                    taken_ms = (time.monotonic() - captured_at) * 1e3
+                    dropped = box.num_dropped + num_skipped
+                    box.put(Frame(number, pixels, captured_at, taken_ms, dropped))
             except SourceLost as lost:
                 if str(lost) != last_reason:
                     log.warning("%s", lost)

@@ -30,18 +30,20 @@ class FolderSource:
     """
 
     is_simulated = False
+    is_steady = False
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, str(folder)
         self._seen = NONE
+        self._pixels: Pixels | None = None
 
     def open(self) -> None:
         """See that the folder is there. Raises SourceLost."""
         if not self.folder.is_dir():
             raise SourceLost(f"{self.folder}: no such folder")
 
-    def read(self, stop: Event) -> tuple[float, Pixels] | None:
-        """Wait for a picture that is newer than the last, RGB.
+    def grab(self, stop: Event) -> float | None:
+        """Wait for a picture that is newer than the last, and whole.
 
         Raises SourceLost where the folder has gone.
         """
@@ -53,11 +55,17 @@ class FolderSource:
                 captured_at = time.monotonic()
                 pixels = _decoded(self.folder / stamp[1])
                 if pixels is not None:
-                    self._seen = stamp
-                    return captured_at, pixels
+                    self._seen, self._pixels = stamp, pixels
+                    return captured_at
                 tried.setdefault(stamp, captured_at)
             stop.wait(max(LOOK_S, 4 * (time.monotonic() - started_at)))  # a large folder is slow
         return None
+
+    def pixels(self) -> Pixels:
+        """The picture, RGB."""
+        if self._pixels is None:
+            raise SourceLost(f"{self.folder}: no picture yet")
+        return self._pixels
 
     def close(self) -> None:
         """Nothing is open."""

@@ -36,21 +36,27 @@ class FrameSource(Protocol):
 
     name          for the reader
     is_simulated  no microscope stands behind it
+    is_steady     frames come all the time: one that nobody waits for need not even be decoded
     """
 
     name: str
     is_simulated: bool
+    is_steady: bool
 
     def open(self) -> float | None:
         """Start; gives microns per pixel where the source itself knows. Raises SourceLost."""
         ...
 
-    def read(self, stop: Event) -> tuple[float, Pixels] | None:
-        """Wait for the next frame: when it was there, and its pixels; None: there are no more.
+    def grab(self, stop: Event) -> float | None:
+        """Wait for the next frame; when it was there, or None: there are no more.
 
         stop  set when nobody wants frames any longer; a wait then ends with None
         Raises SourceLost where it has gone away.
         """
+        ...
+
+    def pixels(self) -> Pixels:
+        """The pixels (H, W, 3) RGB of the frame that was grabbed last. Raises SourceLost."""
         ...
 
     def close(self) -> None:

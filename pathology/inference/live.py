@@ -137,7 +137,7 @@ class LiveSession:
     def _show(self, item: Graded) -> None:
         started = time.monotonic()
         frame, found, scale = item
-        dropped = self._captured.num_dropped + self._graded.num_dropped
+        dropped = frame.num_dropped + self._graded.num_dropped
         so_far_ms = (started - frame.captured_at) * 1e3
         note = "SIMULATED" if self.standing.is_simulated else ""
         stated = Stated(so_far_ms + self._draw_ms, self.speed.fps, dropped, note)

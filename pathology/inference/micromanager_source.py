@@ -26,11 +26,14 @@ class MicroManagerSource:
     Its pixel size is taken where the configuration has one for the objective in use.
     """
 
+    is_steady = True
+
     def __init__(self, config: Path | None = None) -> None:
         self.config = config
         self.name = f"Micro-Manager {config.name if config else 'DemoCamera'}"
         self.is_simulated = config is None
         self._core: Any = None
+        self._image: Any = None
 
     def open(self) -> float | None:
         """Load the configuration and start the camera. Raises SourceLost, or ConfigError."""
@@ -52,11 +55,9 @@ class MicroManagerSource:
         size_um = float(core.getPixelSizeUm())
         return size_um if size_um > 0 and not self.is_simulated else None
 
-    def read(self, stop: Event) -> tuple[float, Pixels] | None:
-        """The newest image, RGB. Raises SourceLost where the camera has stopped."""
-        core = self._core
-        if core is None:
-            raise SourceLost(f"{self.name} is not open")
+    def grab(self, stop: Event) -> float | None:
+        """When the next image was there. Raises SourceLost where the camera has stopped."""
+        core = self._running()
         give_up = time.monotonic() + SILENT_S
         try:
             while not core.getRemainingImageCount():
@@ -65,12 +66,21 @@ class MicroManagerSource:
                 if time.monotonic() > give_up or not core.isSequenceRunning():
                     raise SourceLost(f"{self.name}: its camera gives no more images")
             captured_at = time.monotonic()
-            image = core.popNextImage()
+            self._image = core.popNextImage()
             for _ in range(core.getRemainingImageCount()):
-                image = core.popNextImage()
-            return captured_at, to_rgb(np.asarray(image), int(core.getImageBitDepth()))
+                self._image = core.popNextImage()
         except RuntimeError as error:
             raise SourceLost(f"{self.name}: {' '.join(str(error).split())[:200]}") from error
+        return captured_at
+
+    def pixels(self) -> Pixels:
+        """The image, RGB."""
+        return to_rgb(np.asarray(self._image), int(self._running().getImageBitDepth()))
+
+    def _running(self) -> Any:
+        if self._core is None:
+            raise SourceLost(f"{self.name} is not open")
+        return self._core
 
     def close(self) -> None:
         """Stop the camera and unload its drivers."""

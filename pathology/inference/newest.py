@@ -15,12 +15,18 @@ class Newest(Generic[Item]):
         self._item: Item | None = None
         self._changed = Condition()
         self._is_closed = False
-        self._num_dropped = 0
+        self._num_dropped = self._num_waiting = 0
 
     @property
     def num_dropped(self) -> int:
         """Items so far that nobody took before a newer one came."""
         return self._num_dropped
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for an item that is not there yet."""
+        with self._changed:
+            return self._num_waiting > 0 and self._item is None
 
     @property
     def is_over(self) -> bool:
@@ -38,7 +44,9 @@ class Newest(Generic[Item]):
     def take(self, timeout_s: float) -> Item | None:
         """The item, waited for that long; None: there is none, or no more will come."""
         with self._changed:
+            self._num_waiting += 1
             self._changed.wait_for(lambda: self._item is not None or self._is_closed, timeout_s)
+            self._num_waiting -= 1
             item, self._item = self._item, None
             return item
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 import cv2
+import numpy as np
 
 from pathology.inference.frame import SourceLost
 from pathology.slides.reader import Pixels
@@ -24,6 +25,7 @@ class OpenCvSource:
     """
 
     is_simulated = False
+    is_steady = True
 
     def __init__(
         self,
@@ -53,25 +55,28 @@ class OpenCvSource:
             self._period_s = 1 / fps if 0 < fps <= 240 else 1 / 25
             self._started_at, self._num_read = time.monotonic(), 0
 
-    def read(self, stop: Event) -> tuple[float, Pixels] | None:
-        """The next frame, RGB; None at the end of a file."""
-        stream = self._stream
-        if stream is None:
+    def grab(self, stop: Event) -> float | None:
+        """When the next frame was there; None at the end of a file."""
+        if self._stream is None:
             raise SourceLost(f"{self.name} is not open")
         if self.is_file:
             due = self._started_at + self._num_read * self._period_s
             if stop.wait(max(0.0, due - time.monotonic())):
                 return None
             self._num_read += 1
-        is_there = stream.grab()
-        captured_at = time.monotonic()
-        is_read, pixels = stream.retrieve() if is_there else (False, None)
+        if self._stream.grab():
+            return time.monotonic()
+        if self.is_file:
+            return None
+        raise SourceLost(f"{self.name} gives no more frames")
+
+    def pixels(self) -> Pixels:
+        """The frame, decoded, RGB."""
+        is_read, pixels = self._stream.retrieve() if self._stream else (False, None)
         if not is_read or pixels is None:
-            if self.is_file:
-                return None
-            raise SourceLost(f"{self.name} gives no more frames")
+            raise SourceLost(f"{self.name} gave a frame that cannot be decoded")
         code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
-        return captured_at, cv2.cvtColor(pixels, code)  # type: ignore[return-value]
+        return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
     def close(self) -> None:
         """Let go of it."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from pathology.core.errors import ConfigError
 from pathology.core.manifest import SlideRecord
+from pathology.inference.frame import SourceLost
 from pathology.simulate.microscope import MicroscopeConfig
 from pathology.simulate.stage import LiveOptics, defocus_at, stage_at
 from pathology.slides.open import open_slide
@@ -36,6 +37,7 @@ class SimulatedSource:
     """
 
     is_simulated = True
+    is_steady = True
 
     def __init__(
         self,
@@ -63,23 +65,27 @@ class SimulatedSource:
         self._started_at = time.monotonic()
         return self.optics.mpp
 
-    def read(self, stop: Event) -> tuple[float, Pixels] | None:
-        """The field where the stage is now."""
+    def grab(self, stop: Event) -> float | None:
+        """When the next frame is due; None after the last."""
         if self._plate is None or self._camera is None or self._number == self.num_frames:
             return None
         due = self._started_at + self._number / self.fps
         if stop.wait(max(0.0, due - time.monotonic())):
             return None
         self._number += 1
-        now = time.monotonic()
-        seconds = now - self._started_at
+        return time.monotonic()
+
+    def pixels(self) -> Pixels:
+        """The field where the stage is now."""
+        if self._plate is None or self._camera is None:
+            raise SourceLost(f"{self.name} is not open")
+        seconds = time.monotonic() - self._started_at
         width, height = self.optics.size_px
         rows, columns = self._plate.shape[:2]
         room = (columns - width, rows - height)
         x, y = stage_at(seconds, room, SPEED_UM / self.optics.mpp)
         field = self._plate[y : y + height, x : x + width]
-        seen = self._camera.expose(np.ascontiguousarray(field), defocus_at(seconds))
-        return time.monotonic(), seen  # what the simulation takes is no latency of ours
+        return self._camera.expose(np.ascontiguousarray(field), defocus_at(seconds))
 
     def close(self) -> None:
         """The slide was closed long ago."""

@@ -16,7 +16,7 @@ from pathology.inference.micromanager_source import MicroManagerSource
 source, stop = MicroManagerSource(), threading.Event()
 for _ in range(2):  # opened again after a close
     assert source.open() is None and source.is_simulated
-    shots = [source.read(stop) for _ in range(3)]
+    shots = [(source.grab(stop), source.pixels()) for _ in range(3)]
     source.close()
 source.close()
 times = [shot[0] for shot in shots]

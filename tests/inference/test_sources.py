@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pathology.core.errors import ConfigError
 from pathology.inference.capture import capture
@@ -26,6 +27,14 @@ from pipelines.live_sources import SourceOptions, size_of, source_of
 from tests.inference.conftest import scene
 
 NEVER = threading.Event()
+
+
+def shot_of(
+    source: FrameSource, stop: threading.Event = NEVER
+) -> tuple[float, NDArray[np.uint8]] | None:
+    """The next frame, decoded."""
+    captured_at = source.grab(stop)
+    return None if captured_at is None else (captured_at, source.pixels())
 
 
 def write_video(path: Path, num: int = 8, fps: float = 40) -> Path:
@@ -105,7 +114,7 @@ def test_a_video_is_played_at_its_own_pace_and_ends(tmp_path: Path) -> None:
     source = OpenCvSource(write_video(tmp_path / "v.avi"))
     source.open()
     times, reds, blues = [], [], []
-    while (shot := source.read(NEVER)) is not None:
+    while (shot := shot_of(source)) is not None:
         times.append(shot[0])
         reds.append(int(shot[1][60, 80, 0]))
         blues.append(int(shot[1][60, 80, 2]))
@@ -151,16 +160,16 @@ def test_a_folder_gives_its_newest_picture_once_it_is_whole(tmp_path: Path) -> N
     _, data = cv2.imencode(".png", np.full((40, 50, 3), (1, 2, 3), np.uint8))
     (tmp_path / "a.png").write_bytes(data.tobytes())
     (tmp_path / "notes.txt").write_text("no picture")
-    shot = source.read(NEVER)
+    shot = shot_of(source)
     assert shot is not None and shot[1][0, 0].tolist() == [3, 2, 1]
     _, data = cv2.imencode(".jpg", np.full((40, 50, 3), 200, np.uint8))
     (tmp_path / "b.jpg").write_bytes(data.tobytes()[:300])
     stop = threading.Event()
     threading.Timer(0.15, (tmp_path / "b.jpg").write_bytes, (data.tobytes(),)).start()
-    shot = source.read(stop)
+    shot = shot_of(source, stop)
     assert shot is not None and np.abs(shot[1].astype(int) - 200).max() < 4
     threading.Timer(0.1, stop.set).start()
-    assert source.read(stop) is None  # nothing new, and nobody waits any longer
+    assert shot_of(source, stop) is None  # nothing new, and nobody waits any longer
 
 
 def test_a_folder_goes_away_and_comes_back(tmp_path: Path) -> None:
@@ -184,7 +193,7 @@ def test_a_simulated_microscope_pans_over_a_slide(slide_path: Path) -> None:
     source = SimulatedSource(slide_path, optics, fps=200, num_frames=6)
     assert source.is_simulated and source.open() == 0.5
     frames = []
-    while (shot := source.read(NEVER)) is not None:
+    while (shot := shot_of(source)) is not None:
         frames.append(shot[1])
     assert len(frames) == 6 and frames[0].shape == (240, 320, 3)
     assert not np.array_equal(frames[0], frames[1])
@@ -196,7 +205,7 @@ def test_a_field_larger_than_the_slide_is_glass_beyond_it(slide_path: Path) -> N
     optics = MicroscopeConfig(size_px=(1400, 1000), mpp=0.5, vignetting=0, noise=0)
     source = SimulatedSource(slide_path, optics, fps=200, num_frames=1)
     source.open()
-    shot = source.read(NEVER)
+    shot = shot_of(source)
     assert shot is not None and shot[1][-20:, -20:].min() > 180
 
 
