@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from threading import Thread
 import uvicorn
 from starlette.types import ASGIApp
 
-from pathology.core.errors import ConfigError
+from pipelines.listening import listen
 
 START_S = 10.0
 
@@ -22,7 +21,7 @@ def serving(app: ASGIApp, host: str, port: int) -> Iterator[int]:
 
     Raises ConfigError where the address is taken.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1,
         server_header=False, ws="none",
@@ -39,18 +38,3 @@ def serving(app: ASGIApp, host: str, port: int) -> Iterator[int]:
         server.should_exit = True
         thread.join(timeout=5)
         listener.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host.strip("[]"), port))
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"--host {host} --port {port}: {error.strerror or error}. Choose another port, or 0 "
-            "for any that is free"
-        ) from error
-    return listener

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import secrets
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.errors import ArtifactError
 from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.core.web_access import is_loopback, page_address
 from pathology.slides.reader import SlideReader
 from pathology.slides.resolution import decide_spacing
 from pathology.stain.config import StainConfig
@@ -20,11 +19,11 @@ from pathology.tiling.outcome import DONE, SlideOutcome
 from pathology.viewer.guard import LOOPBACK
 from pathology.viewer.repaint import FitSlide
 from pathology.viewer.scene import Scene, ViewedSlide
+from pipelines.listening import listen
 from pipelines.overlay_table import SlideSaid, read_overlays, read_slides_said
 from pipelines.tables import read_process_list
 
 PREDICTIONS = "predictions.csv"
-BACKLOG = 512
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,16 @@ def serve(options: ServeOptions) -> None:
 
     cv2.setNumThreads(1)  # tiles are made side by side already
     scene = scene_of(options)
-    is_loopback = is_loopback_host(options.host)
-    token = secrets.token_urlsafe(24) if options.with_token or not is_loopback else None
-    hosts = LOOPBACK | {options.host, f"[{options.host}]"} if is_loopback else None
-    listener = _listen(options.host, options.port)
+    is_local = is_loopback(options.host)
+    token = secrets.token_urlsafe(24) if options.with_token or not is_local else None
+    hosts = LOOPBACK | {options.host, f"[{options.host}]"} if is_local else None
+    listener = listen(options.host, options.port)
     app = viewer_app(scene, options.run.resolve().name, token=token, hosts=hosts)
     num_shown = sum(slide.overlay is not None for slide in scene.slides.values())
     print(f"Research use only. {len(scene.slides)} slides, {num_shown} of them with predictions.")
-    if not is_loopback:
+    if not is_local:
         print("Other machines can reach this page with the token; what they read is not encrypted.")
-    print(f"Open {_address(options.host, listener.getsockname()[1], token)}", flush=True)
+    print(f"Open {page_address(options.host, listener.getsockname()[1], token or '')}", flush=True)
     print("Ctrl-C ends it.", flush=True)
     config = uvicorn.Config(
         app,
@@ -123,18 +122,6 @@ def with_predictions(slides: Iterable[ViewedSlide], table: Path) -> list[ViewedS
     return found
 
 
-def is_loopback_host(host: str) -> bool:
-    """Whether only this machine can reach a host's address.
-
-    >>> is_loopback_host("127.0.0.1"), is_loopback_host("0.0.0.0"), is_loopback_host("localhost")
-    (True, False, True)
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _viewed(outcome: SlideOutcome, record: SlideRecord | None) -> ViewedSlide:
     problem = "" if outcome.status == DONE else f"{outcome.status}: {outcome.reason}".rstrip(": ")
     return ViewedSlide(outcome.slide_id, record, problem, outcome.num_tiles)
@@ -189,34 +176,3 @@ def _fit(path: Path) -> FitSlide:
         return fit_slide(slide, record, spacing, recipe)
 
     return fit
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises ConfigError where that is not possible.
-
-    It names its protocol: asyncio turns TCP's waiting (40 ms a tile) off for such sockets alone.
-    """
-    listener = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise ConfigError(
-            f"cannot listen on {host} port {port} ({error.strerror or error}). "
-            "Give another --port, or 0 for any that is free"
-        ) from error
-    return listener
-
-
-def _address(host: str, port: int, token: str | None) -> str:
-    name = f"[{host.strip('[]')}]" if ":" in host else host
-    if name in ("0.0.0.0", "[::]"):  # noqa: S104  shown, not bound
-        name = socket.gethostname()
-    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
