@@ -48,26 +48,33 @@ class FeatureBalance:
     def __call__(self, model: DomainClassifier, ratio_C: Tensor, step: int) -> Balance:
         """The ratio of the classes' shares, moved half way to what the answers say.
 
-        Less far where the classifier knows little of the source yet: of a guess, expectation and
-        maximization make a single class.
+        At first all the way. Less far where the classifier knows little of the source yet: of a
+        guess, expectation and maximization make a single class. Until shares are estimated both
+        domains are normalized by the source: a target whose classes occur otherwise would else be
+        moved until they seem to occur as there.
         """
         every_M = self.label_N if self.every_M is None else self.every_M
         source_C = prior_of(every_M, self.num_classes)
         last_C = source_C * ratio_C.double().numpy()
         prior_C = last_C
-        if self.config.is_prior_estimated and step >= FIRST * self.config.steps:
+        if self.config.is_prior_estimated and not self._waits(step):
             weight_C = class_balance(every_M, self.num_classes, self.config.term_weights().balance)
             answers_NC = probabilities(model, self.target_NF, TARGET)
             found_C = target_prior(answers_NC, source_C * weight_C)
             source_NC = probabilities(model, self.source_NF, SOURCE)
-            move = (1 - SMOOTHING) * share_explained(source_NC, self.label_N, weight_C)
+            kept = 0.0 if bool((ratio_C == 1).all()) else SMOOTHING
+            move = (1 - kept) * share_explained(source_NC, self.label_N, weight_C)
             prior_C = (1 - move) * last_C + move * found_C
         ratio = np.where(source_C > 0, prior_C / np.maximum(source_C, 1e-9), 0.0)
-        return Balance(torch.from_numpy(ratio).float(), self._statistics(ratio))
+        return Balance(torch.from_numpy(ratio).float(), self._statistics(ratio, step))
 
-    def _statistics(self, ratio_C: NDArray[np.float64]) -> tuple[Statistics, Statistics] | None:
+    def _statistics(
+        self, ratio_C: NDArray[np.float64], step: int
+    ) -> tuple[Statistics, Statistics] | None:
         """By which the domains are normalized: with the classes as often in both."""
         way = self.config.normalized_by()
+        if way == "separate" and self._waits(step):
+            way = "source"
         if way == "none":
             return None
         if way == "source":
@@ -76,6 +83,10 @@ class FeatureBalance:
         source = weighted_statistics(self.source_NF, ratio_C[self.label_N])
         target = weighted_statistics(self.target_NF)
         return source, shrunk(target, len(self.target_NF), source)
+
+    def _waits(self, step: int) -> bool:
+        """Whether it is too early to say how often classes occur."""
+        return self.config.is_prior_estimated and step < FIRST * self.config.steps
 
 
 def shrunk(found: Statistics, num: int, others: Statistics) -> Statistics:

@@ -43,7 +43,7 @@ METHODS: dict[str, Method] = {
     ),
     "dman": Method(
         "adversary, entropy and reweighting (Zhang et al., MICCAI 2019)",
-        {"adversary": 0.1, "entropy": 0.1, "focal": 1.0, "balance": 1.0},
+        {"adversary": 0.1, "entropy": 0.1, "focal": 1.0},
         "separate",
     ),
     "couda": Method(

@@ -185,9 +185,12 @@ def test_a_head_that_was_folded_is_unfolded() -> None:
         DomainClassifier(5, 3, 4, 0.0).unfold(head.state_dict(), SOURCE)
 
 
-def test_balance_looks_at_what_the_encoder_makes_now() -> None:
+@pytest.mark.parametrize("is_estimated", [True, False])
+def test_balance_looks_at_what_the_encoder_makes_now(is_estimated: bool) -> None:
+    """Where shares are to be estimated, the source's statistics serve both until they are."""
     seen, asked = batch(0, 64), []
-    config = AdaptConfig.model_validate({**SMALL, "method": "dman"})
+    settings = {**SMALL, "method": "dman", "is_prior_estimated": is_estimated}
+    config = AdaptConfig.model_validate(settings)
 
     def look(model: DomainClassifier) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
@@ -204,6 +207,6 @@ def test_balance_looks_at_what_the_encoder_makes_now() -> None:
     assert model is step.averaged
     assert step.ratio_C.tolist() == [1.0, 1.0]
     mean_F = step.averaged.mean_2F[TARGET]
-    share = 64 / (64 + PSEUDO_TILES)  # the target's own say
+    share = 0.0 if is_estimated else 64 / (64 + PSEUDO_TILES)  # the target's own say
     wanted_F = share * target_NF.mean(dim=0) + (1 - share) * source_NF.mean(dim=0)
     assert torch.allclose(mean_F, wanted_F, atol=1e-5)

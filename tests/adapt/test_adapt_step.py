@@ -204,7 +204,7 @@ def test_the_share_of_classes_is_found_while_learning(share: float, seed: int) -
             number,
         )  # fmt: skip
     found = float(step.ratio_C[1] * label.mean())
-    assert found == pytest.approx(share, abs=0.05)  # it began at one half
+    assert found == pytest.approx(share, abs=0.06)  # it began at one half
 
 
 def test_the_target_teaches_once_the_shares_of_its_classes_are_found() -> None:
