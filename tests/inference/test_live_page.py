@@ -133,7 +133,7 @@ def test_beyond_loopback_every_door_asks_for_the_token(screen: Screen) -> None:
 
 def test_a_taken_port_is_named(port: int, screen: Screen) -> None:
     with (
-        pytest.raises(ConfigError, match=f"--port {port}"),
+        pytest.raises(ConfigError, match=f"port {port}"),
         serving(live_app(screen), "127.0.0.1", port),
     ):
         pass
