@@ -188,7 +188,7 @@ def run(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo"),
-    slides: Annotated[int, typer.Option(min=1, help="Sound slides; four faulty ones join.")] = 15,
+    slides: Annotated[int, typer.Option(min=1, help="Sound slides; four faulty ones join.")] = 30,
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 1,
     workers: Workers = None,
 ) -> None:

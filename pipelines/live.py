@@ -55,7 +55,7 @@ class LiveOptions:
     port: int | None = 8765
     seconds: float | None = None
     threads: int = 2
-    budget_ms: float = 50.0
+    budget_ms: float = 40.0
 
 
 def run_live(

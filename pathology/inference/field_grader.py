@@ -59,7 +59,7 @@ class FieldGrader:
         *,
         limits: TaughtLimits | None = None,
         stain: LiveStain | None = None,
-        budget_ms: float = 50.0,
+        budget_ms: float = 40.0,
     ) -> None:
         self.network, self.tile_px, self.tile_mpp = network, tile_px, tile_mpp
         self.grade_field, self.limits, self.stain = grade_field, limits, stain
