@@ -1,7 +1,7 @@
 """How fast is the live microscope? 1920x1080 frames of a simulated camera, in the whole pipeline.
 
     python benchmarks/live.py --slide SLIDE [--model MODEL] [--minutes M] [--fps 30]
-        [--budget-ms 50] [--stain MODEL] [--record FILE] [--mpp 0.345]
+        [--budget-ms 40] [--stain MODEL] [--record FILE] [--mpp 0.345]
 
 Frames are made beforehand and kept as JPEG, as cameras send them, so that decoding counts and the
 simulation does not. Latency is from the frame's arrival, before it is decoded, to the finished
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--mpp", type=float, default=0.345)
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--minutes", type=float, default=0.5)
-    parser.add_argument("--budget-ms", type=float, default=50.0)
+    parser.add_argument("--budget-ms", type=float, default=40.0)
     parser.add_argument("--record", type=Path)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

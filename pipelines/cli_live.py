@@ -70,7 +70,7 @@ def run(
     threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 2,
     budget_ms: Annotated[
         float, typer.Option(min=1, help="Of the network, for a frame: more tiles, fewer frames.")
-    ] = 50.0,
+    ] = 40.0,
 ) -> None:
     """Grade what a camera sees, live in a browser.
 
