@@ -29,6 +29,8 @@ out: run
 microscope:
   images: cohort/frames.csv       # simulated frames of a camera on a microscope
   compare: [source]               # a frame's label is its worst grade: no labels for its tiles
+adapt:
+  tiles_per_slide: 32             # half of the default: the demo is to be quick
 """
 
 
