@@ -37,7 +37,7 @@ def run_config(config: RunConfig, home: Path, options: RunOptions, choice: Choic
     if not choice.is_dry:
         prepare_workers([*tile_work.PRELOAD, *restain.PRELOAD])  # one server for both stages
     folder = RunFolder(home / config.out)
-    stages, notes = stages_of(config, home, options, Record.read(folder.record))
+    stages, notes = stages_of(config, home, options)
     for note in notes:
         print(f"note: {note}")
     ended = run_stages(stages, Record.read(folder.record), choice, print)

@@ -12,7 +12,6 @@ from pathology.core.config import StageConfig
 from pathology.core.manifest import Manifest
 from pathology.core.run_record import num_cores
 from pipelines.run_config import RunConfig, RunFolder
-from pipelines.stages import Record
 from pipelines.stain_table import read_stain_table
 from pipelines.tables import read_process_list
 
@@ -46,7 +45,6 @@ class Planned:
     home: Path
     options: RunOptions
     folder: RunFolder
-    record: Record
     labels: Manifest
 
     @property

@@ -21,9 +21,7 @@ from pipelines.stages import Record, Stage
 from pipelines.tile import TileOptions, tile_manifest
 
 
-def stages_of(
-    config: RunConfig, home: Path, options: RunOptions, record: Record
-) -> tuple[list[Stage], list[str]]:
+def stages_of(config: RunConfig, home: Path, options: RunOptions) -> tuple[list[Stage], list[str]]:
     """The stages of a run in their order, and why some are left out.
 
     Raises ConfigError for files that are not there, ManifestError for a manifest that is none.
@@ -31,7 +29,7 @@ def stages_of(
     folder = RunFolder(home / config.out)
     data_root = home / config.data_root if config.data_root else None
     labels = read_manifest(home / config.manifest, data_root)
-    run = Planned(config, home, options, folder, record, labels)
+    run = Planned(config, home, options, folder, labels)
     for path in (run.stain_model, run.images, run.encoder_weights):
         if path is not None and not path.exists():
             raise ConfigError(f"{path}: no such file or folder, and the settings name it")

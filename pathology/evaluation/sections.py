@@ -36,7 +36,6 @@ class Picture:
 
     data: bytes
     caption: str
-    is_wide: bool = True
 
     @property
     def url(self) -> str:

@@ -16,11 +16,17 @@ from torch import Tensor, nn
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError, ConfigError
-from pathology.inference.tile_network import NEIGHBORS_MATTER, EncoderAndHead, encoder_and_head
+from pathology.inference.tile_network import (
+    NEIGHBORS_MATTER,
+    OUTPUTS,
+    TOLERANCE,
+    EncoderAndHead,
+    encoder_and_head,
+)
 from pathology.models.card import ModelCard
 from pathology.models.encoder import Encoder
+from pathology.models.onnx_encoder import write_onnx
 
-TOLERANCE = 1e-4  # of probabilities, between torch and what was written
 NOTE = "Research use only. Not for diagnosis."
 
 
@@ -64,13 +70,7 @@ def export_onnx(whole: EncoderAndHead, card: ModelCard, path: Path) -> Path:
 
     tiles_B3HW = _noise(card)
     with publish(path) as scratch:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's newer translator, which is much slower
-            torch.onnx.export(
-                whole, (tiles_B3HW,), scratch, dynamo=False, input_names=["tiles"],
-                output_names=["features", "probabilities"],
-                dynamic_axes={n: {0: "num"} for n in ("tiles", "features", "probabilities")},
-            )  # fmt: skip
+        write_onnx(whole, tiles_B3HW, scratch, OUTPUTS)
         made = onnx.load(scratch)
         onnx.helper.set_model_props(made, {k: str(v) for k, v in facts_of(card).items()})
         onnx.save(made, scratch)

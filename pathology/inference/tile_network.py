@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +15,12 @@ from torch import Tensor, nn
 from pathology.core.errors import ConfigError
 from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder
-from pathology.models.onnx_encoder import LARGEST
+from pathology.models.onnx_encoder import LARGEST, write_onnx
 from pathology.slides.reader import Pixels
 from pathology.weak.pooling import PooledTiles
 
 TOLERANCE = 1e-4  # of probabilities
+OUTPUTS = ["features", "probabilities"]
 NEIGHBORS_MATTER = "transmil"  # its tiles are graded with an eye on all others
 
 
@@ -116,16 +116,10 @@ def _session(module: EncoderAndHead, images_23HW: Tensor, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    names = ["tiles", "features", "probabilities"]
     with tempfile.TemporaryDirectory(prefix="pathology-") as folder, torch.no_grad():
         path = Path(folder) / "classifier.onnx"
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch's newer translator, which is much slower
-                torch.onnx.export(
-                    module, (images_23HW,), path, dynamo=False, input_names=names[:1],
-                    output_names=names[1:], dynamic_axes={name: {0: "num"} for name in names},
-                )  # fmt: skip
+            write_onnx(module, images_23HW, path, OUTPUTS)
             return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception:  # noqa: BLE001 (translator and runtime raise whatever they like)
             return None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pathology.core.artifact import publish
 from pathology.interop.tile_facts import TileFacts
+from pathology.slides.plan import Pair
 
 ObjectType = Literal["tile", "detection"]
 TILES = uuid.UUID("5f0c9a3e-8a55-5f0e-9d52-1f3c0b8a7e21")  # namespace of our tiles' ids
@@ -30,12 +31,34 @@ def export_geojson(
     slide has them (MRXS), so that corner is subtracted, and named in the file as l0_offset.
     """
     path = out / "geojson" / f"{facts.slide_id}.geojson"
-    head = json.dumps(_collection(facts))
+    features = tile_features(facts, object_type, with_measurements=with_measurements)
+    about = {"target_mpp": facts.target_mpp, "fingerprint": facts.fingerprint}
+    return write_collection(path, facts.slide_id, facts.l0_offset, about, features)
+
+
+def write_collection(
+    path: Path,
+    slide_id: str,
+    l0_offset: Pair,
+    about: Mapping[str, Any],
+    features: Iterable[Mapping[str, Any]],
+) -> Path:
+    """Write a feature collection of a slide, feature by feature, whole or not at all.
+
+    l0_offset  corner that was subtracted from every point
+    about      what else is said of it
+    """
+    said = {
+        "slide_id": slide_id,
+        "l0_offset": list(l0_offset),
+        "l0_offset_note": "subtracted from every point; add it to get OpenSlide's level 0",
+        **about,
+        "note": "research use only",
+    }
+    head = json.dumps({"type": "FeatureCollection", "properties": said})
     with publish(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         file.write(head.removesuffix("}") + ', "features": [')
-        for number, feature in enumerate(
-            tile_features(facts, object_type, with_measurements=with_measurements)
-        ):
+        for number, feature in enumerate(features):
             file.write(("," if number else "") + "\n" + json.dumps(feature, allow_nan=False))
         file.write("\n]}\n")
     return path
@@ -67,18 +90,3 @@ def tile_features(
             "geometry": {"type": "Polygon", "coordinates": [corners]},
             "properties": properties,
         }
-
-
-def _collection(facts: TileFacts) -> dict[str, Any]:
-    """The feature collection without its features."""
-    return {
-        "type": "FeatureCollection",
-        "properties": {
-            "slide_id": facts.slide_id,
-            "l0_offset": list(facts.l0_offset),
-            "l0_offset_note": "subtracted from every point; add it to get OpenSlide's level 0",
-            "target_mpp": facts.target_mpp,
-            "fingerprint": facts.fingerprint,
-            "note": "research use only",
-        },
-    }

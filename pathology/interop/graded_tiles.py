@@ -5,7 +5,6 @@ N tiles, C grades.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import publish
-from pathology.interop.geojson import TILES
+from pathology.interop.geojson import TILES, write_collection
 from pathology.slides.plan import Pair
 
 GREEN, YELLOW, RED = (26, 152, 80), (254, 224, 139), (215, 48, 39)
@@ -142,21 +140,5 @@ def _region_features(slide: GradedTiles) -> Iterator[dict[str, Any]]:
 
 
 def _write(slide: GradedTiles, path: Path, features: Iterator[dict[str, Any]]) -> Path:
-    head = json.dumps(
-        {
-            "type": "FeatureCollection",
-            "properties": {
-                "slide_id": slide.slide_id,
-                "grade": slide.grade,
-                "l0_offset": list(slide.l0_offset),
-                "l0_offset_note": "subtracted from every point; add it to get OpenSlide's level 0",
-                "note": "research use only",
-            },
-        }
-    )
-    with publish(path) as scratch, scratch.open("w", encoding="utf-8") as file:
-        file.write(head.removesuffix("}") + ', "features": [')
-        for number, feature in enumerate(features):
-            file.write(("," if number else "") + "\n" + json.dumps(feature, allow_nan=False))
-        file.write("\n]}\n")
-    return path
+    about = {"grade": slide.grade}
+    return write_collection(path, slide.slide_id, slide.l0_offset, about, features)

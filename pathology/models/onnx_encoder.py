@@ -48,6 +48,19 @@ class OnnxEncoder(nn.Module):
         return torch.from_numpy(found)
 
 
+def write_onnx(module: nn.Module, tiles_B3HW: Tensor, path: Path, outputs: list[str]) -> None:
+    """Translate a network of tiles, of any number and of this size, to an ONNX file.
+
+    Raises whatever the translator does where it cannot.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's newer translator, which is much slower
+        torch.onnx.export(
+            module, (tiles_B3HW,), path, dynamo=False, input_names=["tiles"], output_names=outputs,
+            dynamic_axes={name: {0: "num"} for name in ("tiles", *outputs)},
+        )  # fmt: skip
+
+
 def _session(encoder: Encoder, tiles_13HW: Tensor) -> Any:
     """ONNX Runtime with the encoder in it, or None where it cannot be translated."""
     import onnxruntime
@@ -60,13 +73,7 @@ def _session(encoder: Encoder, tiles_13HW: Tensor) -> Any:
     with tempfile.TemporaryDirectory(prefix="pathology-") as folder, torch.no_grad():
         path = Path(folder) / "encoder.onnx"
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch's newer translator, which is much slower
-                torch.onnx.export(
-                    encoder, (tiles_13HW.clone(),), path, dynamo=False, input_names=["tiles"],
-                    output_names=["features"],
-                    dynamic_axes={"tiles": {0: "num"}, "features": {0: "num"}},
-                )  # fmt: skip
+            write_onnx(encoder, tiles_13HW.clone(), path, ["features"])
             return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception:  # noqa: BLE001 (translator and runtime raise whatever they like)
             return None
