@@ -57,7 +57,7 @@ def predict(
     from pipelines.prediction_tables import slides_table
     from pipelines.progress import progress
     from pipelines.tile_for_model import CutOptions, has_tiles, tile_for_model
-    from pipelines.weak_inputs import paths_of
+    from pipelines.weak_inputs import num_slides
 
     def line(grade: SlideGrade) -> str:
         if grade.problem:
@@ -69,7 +69,8 @@ def predict(
         cut = CutOptions(out.with_name(f"{out.stem}.tiles"), data_root, assume_mpp)
         only = tile_for_model(model, source, cut)
         source = cut.out
-    with progress("predict", len(only or paths_of(source)[1])) as shown:
+    speeds: list[str] = []
+    with progress("predict", num_slides(source) if only is None else len(only)) as shown:
         found = run_prediction(
             model,
             source,
@@ -78,8 +79,11 @@ def predict(
             weights=weights,
             only=only,
             on_slide=lambda grade: shown.item(line(grade)),
+            say=speeds.append,
         )
     failed = [grade for grade in found if grade.problem]
+    for speed in speeds:
+        print(speed)
     print(f"{out} and {slides_table(out)}: {len(found)} slides, research use only")
     if failed:
         print(f"{len(failed)} slides have no grade, see the last column of {slides_table(out)}")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pathology.core.errors import ConfigError
 from pathology.inference.model_export import export_onnx, export_wsinfer, exportable
+from pipelines.classifier import load_for_use
 from pipelines.live_model import encoder_of
-from pipelines.predict import load_for_use
 
 FORMATS = ("onnx", "wsinfer")
 

@@ -14,9 +14,9 @@ from pathology.models.encode import encode
 from pathology.slides.reader import Pixels
 from pathology.stain.config import StainConfig
 from pathology.stain.contract import require_same_stain
+from pipelines.classifier import load_for_use
 from pipelines.input_kinds import look_at
 from pipelines.live_model import live_stain_of, require_tiles
-from pipelines.predict import load_for_use
 from pipelines.tile_samples import Sampling, iter_samples
 
 MOST_TILES = 4000  # more make limits no better

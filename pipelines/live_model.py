@@ -19,7 +19,7 @@ from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.stain.contract import RAW
 from pathology.stain.load import load_model
 from pathology.weak.slide_rule import grade_slide
-from pipelines.predict import Classifier, load_for_use
+from pipelines.classifier import Classifier, load_for_use
 
 NO_LIMITS = "not checked: run 'pathology live limits' once for this model"
 

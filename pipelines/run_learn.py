@@ -18,7 +18,7 @@ from pipelines.prediction_tables import slides_table
 from pipelines.progress import counting, progress, telling
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.stages import Stage
-from pipelines.weak_inputs import paths_of
+from pipelines.weak_inputs import num_slides
 from pipelines.weak_train import WeakOptions, train_weak
 
 
@@ -106,10 +106,11 @@ def _train(run: Planned, config: WeakConfig) -> int:
 
 def _predict(run: Planned) -> int:
     folder = run.folder
-    with progress("predict", len(paths_of(folder.features)[1])) as shown:
+    with progress("predict", num_slides(folder.features)) as shown:
         found = predict(
             folder.weak, folder.features, folder.predictions,
-            device=device_of(run.options.device), on_slide=lambda grade: shown.item(_line(grade)),
+            device=device_of(run.options.device), say=print,
+            on_slide=lambda grade: shown.item(_line(grade)),
         )  # fmt: skip
     folder.maps.mkdir(exist_ok=True)
     draw_maps(folder.predictions, folder.maps)

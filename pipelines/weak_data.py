@@ -112,6 +112,11 @@ class BlockReader:
             yield torch.from_numpy(source.read(rows)).to(self.device)
 
 
+def block_of(device: str) -> int:
+    """Tiles of pixels that are decoded and scored at once."""
+    return PIXEL_BLOCK if device == "cpu" else DEVICE_BLOCK
+
+
 def pixel_blocks(
     source: TileSource,
     rows: NDArray[np.int64],
@@ -120,7 +125,7 @@ def pixel_blocks(
     size_px: int | None,
 ) -> Iterator[Tensor]:
     """Pixels (n, 3, H, W) from 0 to 1 of tiles, block by block, decoded ahead in threads."""
-    block = PIXEL_BLOCK if device == "cpu" else DEVICE_BLOCK
+    block = block_of(device)
     parts = [rows[start : start + block] for start in range(0, len(rows), block)]
     for pixels in ahead(pool, source.read, parts, depth=4):
         yield to_images(pixels, device, size_px)

@@ -107,6 +107,12 @@ def without_tiles(path: Path, kind: str) -> list[str]:
     return [f"{row.slide_id}: {row.reason or row.status}" for row in rows]
 
 
+def num_slides(path: Path) -> int:
+    """Slides of what paths_of takes, those that have no tiles among them."""
+    kind, paths = paths_of(path)
+    return len(paths) + len(without_tiles(path, kind))
+
+
 def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> LabelledSlides:
     """Slides of a path with the labels that a manifest gives them.
 

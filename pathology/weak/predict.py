@@ -26,7 +26,14 @@ def score_slide(model: BagClassifier, blocks: Iterable[Tensor]) -> SlideScores:
     """Scores of a slide whose tiles come in blocks of features (n, F) or pixels (n, 3, H, W)."""
     model.eval()
     features = [block if model.encoder is None else model.encoder(block) for block in blocks]
-    output = model.bag(torch.cat(features)[None])
+    return score_bag(model, torch.cat(features))
+
+
+@torch.inference_mode()
+def score_bag(model: BagClassifier, features_NF: Tensor) -> SlideScores:
+    """The same of a slide's features, on the model's device."""
+    model.eval()
+    output = model.bag(features_NF[None])
     attention = output.attention_BKN
     return SlideScores(
         output.tile_BNC[0].double().softmax(dim=1).cpu().numpy(),

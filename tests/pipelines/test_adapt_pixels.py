@@ -16,8 +16,9 @@ from pathology.models.encode import to_images
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_train import train_adapt
 from pipelines.adapt_training import Looker, train_on
+from pipelines.classifier import load_for_use
 from pipelines.input_kinds import look_at
-from pipelines.predict import load_for_use, predict
+from pipelines.predict import predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
 from tests.pipelines.small_encoder import SMALLEST, write_weights
 from tests.pipelines.test_adapt import NUM, write_domains, write_manifest

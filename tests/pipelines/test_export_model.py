@@ -17,8 +17,8 @@ from pathology.models.encode import encode
 from pathology.models.encoder import make_encoder
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
+from pipelines.classifier import load_for_use
 from pipelines.export_model import export_model
-from pipelines.predict import load_for_use
 from tests.pipelines.small_encoder import SMALLEST, write_weights
 
 GRADES = ("benign", "malignant")

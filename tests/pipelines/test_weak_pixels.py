@@ -1,6 +1,7 @@
 """Training and predicting on the pixels of real stores, the encoder with the rest; the oracle."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -80,9 +81,15 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
         if not torch.equal(value, state[f"encoder.network.{name}"])
     ]
     assert len(moved) > 10
-    found = predict(tmp_path / "m.pt", run[0], tmp_path / "p.csv")  # without the file of weights
+    said: list[str] = []
+    # without the file of weights
+    found = predict(tmp_path / "m.pt", run[0], tmp_path / "p.csv", say=said.append)
     assert {grade.grade for grade in found} <= {"benign", "malignant"}
     assert not any(grade.problem for grade in found)
+    spent = json.loads((tmp_path / "p.run.json").read_text())["seconds"]
+    assert spent["num_tiles"] == sum(grade.num_tiles for grade in found)
+    assert min(spent["read"], spent["transform"], spent["network"]) > 0
+    assert "tiles/s: read" in said[0]
     features = tmp_path / "features"
     extract_features(
         run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
@@ -90,6 +97,22 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
     )  # fmt: skip
     with pytest.raises(ContractError, match="the encoder's weights are"):
         predict(tmp_path / "m.pt", features, tmp_path / "q.csv")  # of the encoder before training
+
+
+def test_a_store_that_breaks_costs_itself_and_not_its_neighbours(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    train(run, tmp_path / "m.pt", weights, epochs=1)
+    predict(tmp_path / "m.pt", run[0], tmp_path / "whole.csv")
+    shutil.copytree(run[0], tmp_path / "run")
+    for shard in (tmp_path / "run" / "tiles" / "s3.zarr" / "pixels").rglob("*"):
+        if shard.is_file() and shard.name != "zarr.json":
+            shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    found = predict(tmp_path / "m.pt", tmp_path / "run", tmp_path / "p.csv")
+    assert [grade.slide_id for grade in found if grade.problem] == ["s3"]
+    whole = (tmp_path / "whole.csv").read_text().splitlines()
+    left = [row for row in whole if not row.startswith("s3,")]
+    assert (tmp_path / "p.csv").read_text().splitlines() == left
 
 
 def test_whole_slides_are_tiled_as_the_model_wants(

@@ -1,0 +1,70 @@
+"""A trained classifier of any kind, ready for use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from pathology.adapt.config import AdaptConfig
+from pathology.core.errors import ArtifactError
+from pathology.models.card import ModelCard, card_fingerprint, load_classifier, require_match
+from pathology.models.encode import prepare
+from pathology.models.encoder import Encoder, make_encoder
+from pathology.weak.config import WeakConfig
+from pathology.weak.network import BagClassifier, bag_network
+from pathology.weak.pooling import PooledPeers, PooledTiles
+from pathology.weak.slide_rule import SlideRule
+from pipelines.features import weights_digest
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model that is ready: its card, its network on a device, and the rule for slides."""
+
+    card: ModelCard
+    model: BagClassifier
+    rule: SlideRule | None
+    fingerprint: str
+    device: str
+
+
+def load_for_use(
+    path: Path, device: str = "cpu", weights: Path | None = None, *, is_pixels: bool = True
+) -> Classifier:
+    """A classifier from its file.
+
+    weights    a file of the encoder's, where it is not in the model's
+    is_pixels  whether it will be given pixels; without, the encoder is not needed
+    Raises ArtifactError for a file that is damaged, ConfigError where the encoder cannot be had.
+    """
+    card, state = load_classifier(path)
+    encoder: Encoder | None = None
+    if is_pixels:
+        encoder = make_encoder(
+            card.tiles.encoder, weights=weights, is_pretrained=not card.has_encoder
+        )
+    model = BagClassifier(_head_of(card), encoder)
+    problem = model.take(state, has_encoder=card.has_encoder and is_pixels)
+    if problem:
+        raise ArtifactError(f"{path}: its weights are of another architecture ({problem})")
+    if encoder is not None:
+        model.encoder = prepare(encoder, device)
+        if not card.has_encoder and card.tiles.weights:
+            found = card.tiles.model_copy(update={"weights": weights_digest(encoder)})
+            require_match(card.tiles, found, f"encoder {encoder.name}")
+    rule = None if card.slide_rule is None else SlideRule.model_validate(card.slide_rule)
+    name = card_fingerprint(card, state)
+    return Classifier(card, model.to(device).eval().requires_grad_(False), rule, name, device)
+
+
+def _head_of(card: ModelCard) -> nn.Module:
+    """A new network of a card's kind; slides of an adapted one are the mean of their tiles."""
+    num_features = card.tiles.num_features
+    if card.task == "adapt":
+        config, num_grades = AdaptConfig.model_validate(card.settings), len(card.grades)
+        if config.term_weights().is_pair:
+            return PooledPeers(num_features, num_grades, config.width, 0.0)
+        return PooledTiles(num_features, num_grades, width=config.width, dropout=0, pooling="mean")
+    return bag_network(WeakConfig.model_validate(card.settings), num_features)
