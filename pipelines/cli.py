@@ -160,7 +160,8 @@ def run(
     ] = False,
     workers: Workers = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Tile on a dask cluster.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Tile, normalize and encode on a dask cluster."),
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds a slide may take in a stage.")

@@ -41,6 +41,9 @@ def features(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Tiles at once. Default: what suits the device.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Encode on a dask cluster, by slides.")
+    ] = None,
 ) -> None:
     """Turn tiles into features by a frozen encoder, as TRIDENT and CLAM read them.
 
@@ -53,7 +56,6 @@ def features(
         pathology features RUN --encoder uni_v1 --weights pytorch_model.bin --out uni
     """
     from pathology.core.config import load_config
-    from pathology.training.fabric import device_of
     from pipelines.features import FeatureConfig, FeatureOptions, extract_features
     from pipelines.input_kinds import stores_of
     from pipelines.progress import progress
@@ -61,7 +63,7 @@ def features(
     words = [f"encoder={encoder}"] if encoder else []
     words += [] if augmented is None else [f"augmented={augmented}"]
     settings = load_config(FeatureConfig, config, [*(set_ or ()), *words])
-    options = FeatureOptions(device=device_of(device), weights=weights, block=batch_size)
+    options = FeatureOptions(device=device, weights=weights, block=batch_size, scheduler=scheduler)
     with progress("features", len(stores_of(run))) as shown:
         found = extract_features(
             run,

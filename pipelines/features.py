@@ -2,86 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
-from torch import Tensor
-
-from pathology import __version__
-from pathology.core.artifact import fingerprint, sweep_scratch
-from pathology.core.config import StageConfig
-from pathology.core.errors import PathologyError, reason_of
+from pathology.core.artifact import sweep_scratch
+from pathology.core.batch import Batch
+from pathology.core.errors import reason_of
 from pathology.core.run_record import environment, now, write_run_record
-from pathology.data.ahead import ahead
-from pathology.data.augment import AugmentConfig, augment
-from pathology.interop.export_coords import our_attributes, trident_attributes
-from pathology.interop.h5_features import read_attributes, write_features
-from pathology.interop.tile_facts import TileFacts, facts_of_store
-from pathology.models.encode import encode, prepare
-from pathology.models.encoder import OFFLINE, Encoder, make_encoder
-from pathology.models.onnx_encoder import OnnxEncoder
-from pathology.slides.jpeg import DamagedJpeg
-from pathology.slides.reader import Pixels
-from pathology.stain.contract import stain_of
-from pathology.tiling.store import TileStore, open_tiles
+from pathology.core.supervise import Report, Task
+from pathology.models.encode import prepare
+from pathology.models.encoder import make_encoder
+from pathology.training.fabric import device_of
+from pipelines.encoding import Encoding, weights_digest
+from pipelines.feature_config import FeatureConfig, FeatureOptions
 from pipelines.feature_table import TABLE, FeatureOutcome, without_stores, write_table
 from pipelines.input_kinds import stores_of
 
-SCHEMA = 1
-FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)  # of a store, or a disk
-READ_TILES = 64  # a block that one thread decodes
-AHEAD = 4  # blocks that wait for the encoder
-
-
-class FeatureConfig(StageConfig):
-    """Settings of `pathology features`.
-
-    encoder    a name of timm's or TRIDENT's
-    size_px    edge that tiles are scaled to first; None: as they are stored
-    precision  32 or bf16
-    augmented  times that each tile is varied, too, for training; see augment
-    """
-
-    encoder: str = OFFLINE
-    size_px: int | None = Field(default=None, ge=32, le=2048)
-    precision: Literal["32", "bf16"] = "32"
-    augmented: int = Field(default=0, ge=0, le=64)
-    augment: AugmentConfig = AugmentConfig()
-
-
-@dataclass(frozen=True)
-class FeatureOptions:
-    """How features are made; nothing here changes them.
-
-    weights  a file of the encoder's
-    block    tiles at once; None: what suits the device
-    """
-
-    device: str = "cpu"
-    weights: Path | None = None
-    block: int | None = None
-    threads: int = 2
-
-
-@dataclass
-class Slide:
-    """A store on its way through the encoder."""
-
-    path: Path
-    store: TileStore | None = None
-    facts: TileFacts | None = None
-    blocks: list[NDArray[np.float32]] = field(default_factory=list)
-    augmented: list[NDArray[np.float16]] = field(default_factory=list)  # blocks (K, n, F)
-    problem: str = ""
+__all__ = ["FeatureConfig", "FeatureOptions", "extract_features", "weights_digest"]
 
 
 def extract_features(
@@ -96,28 +35,38 @@ def extract_features(
     """Write OUT/<slide_id>.h5 for every tile store of a run, and OUT/features.csv on all slides.
 
     Slides that were done before by the same encoder, settings and tiles are kept. A slide that
-    cannot be read costs itself. Raises ConfigError for an encoder that cannot be had and
-    ArtifactError where the run holds no stores.
+    cannot be read costs itself. On a cluster each slide is a task; workers see the same folders and
+    encode on their own device. Raises ConfigError for an encoder that cannot be had, ArtifactError
+    where the run holds no stores, and PathologyError where no scheduler answers.
     """
     started, paths = now(), stores_of(run)
     made = make_encoder(config.encoder, weights=options.weights)
-    weights = weights_digest(made)
-    encoder = prepare(made, options.device, is_bf16=config.precision == "bf16")
+    weights, device = weights_digest(made), device_of(options.device)
+    encoder = prepare(made, device, is_bf16=config.precision == "bf16")
     out.mkdir(parents=True, exist_ok=True)
     sweep_scratch(out)
     found = {row.slide_id: row for row in without_stores(run, paths)}
-    encoding = Encoding(encoder, config, options, out, weights)
-    for outcome in encoding.run(paths, on_tiles):
+
+    def take(outcome: FeatureOutcome) -> None:
         found[outcome.slide_id] = outcome
         on_slide(outcome)
         write_table(out / TABLE, list(found.values()))
+
+    encoding = Encoding(encoder, config, replace(options, device=device), out, weights)
+    if options.scheduler:
+        work = partial(encode_store, config=config, options=options, out=out.resolve())
+        batch = Batch(Task(work, _fail), scheduler=options.scheduler)
+        batch.run([path.resolve() for path in paths], take)
+    else:
+        for outcome in encoding.run(paths, on_tiles):
+            take(outcome)
     write_table(out / TABLE, list(found.values()))
     facts = {
         "stage": "features",
         "encoder": config.encoder,
         "weights": weights,
         "num_features": encoder.num_features,
-        "device": options.device,
+        "device": device,
         "engine": getattr(encoder, "engine", "torch"),
         "config": config.model_dump(mode="json"),
         "read_seconds": round(encoding.read_seconds, 3),
@@ -127,146 +76,22 @@ def extract_features(
     return list(found.values())
 
 
-class Encoding:
-    """Blocks of tiles, decoded ahead across the borders of slides, through one encoder.
-
-    read_seconds    that the encoder waited for tiles
-    encode_seconds  that it worked
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder | OnnxEncoder,
-        config: FeatureConfig,
-        options: FeatureOptions,
-        out: Path,
-        weights: str,
-    ) -> None:
-        self.encoder, self.config, self.options = encoder, config, options
-        self.out, self.weights = out, weights
-        self.read_seconds = self.encode_seconds = 0.0
-
-    def run(
-        self, paths: Sequence[Path], on_tiles: Callable[[int], None]
-    ) -> Iterator[FeatureOutcome]:
-        """The outcome of every store, in order."""
-        start = waited = time.perf_counter()
-        with ThreadPoolExecutor(self.options.threads) as pool:
-            blocks = _blocks(map(self._open, paths))
-            for slide, is_last, tiles in ahead(pool, _read, blocks, AHEAD):
-                self.read_seconds += time.perf_counter() - waited
-                if tiles is not None and not slide.problem:
-                    self._encode(slide, tiles)
-                    on_tiles(len(tiles))
-                if is_last:
-                    seconds = time.perf_counter() - start
-                    start = time.perf_counter()
-                    yield self._finish(slide, seconds)
-                waited = time.perf_counter()
-
-    def _open(self, path: Path) -> Slide:
-        try:
-            store = open_tiles(path)
-            return Slide(path, store, facts_of_store(store), problem=self._kept(store))
-        except FAULTS as fault:
-            return Slide(path, problem=f"failed: {reason_of(fault)}")
-
-    def _kept(self, store: TileStore) -> str:
-        """Says so where the same features are there already, or there is nothing to encode."""
-        if not len(store):
-            return "empty: its store holds no tiles"
-        name = str(store.attributes["slide_id"])
-        said = read_attributes(self.out / f"{name}.h5")
-        return "kept: " if said.get("features_fingerprint") == self._name(store) else ""
-
-    def _name(self, store: TileStore) -> str:
-        inputs = {"tiles": str(store.attributes["fingerprint"]), "weights": self.weights}
-        return fingerprint("features", SCHEMA, self.config, inputs)
-
-    def _encode(self, slide: Slide, tiles: Pixels) -> None:
-        start = time.perf_counter()
-        vary = [None, *(self._variation(slide, k) for k in range(self.config.augmented))]
-        features, *augmented = [
-            encode(
-                self.encoder, tiles, device=self.options.device, size_px=self.config.size_px,
-                is_bf16=self.config.precision == "bf16", block=self.options.block, vary=one,
-            )
-            for one in vary
-        ]  # fmt: skip
-        self.encode_seconds += time.perf_counter() - start
-        if not np.isfinite(features).all():
-            slide.problem = "failed: the encoder gave features that are no numbers"
-            return
-        slide.blocks.append(features)
-        if augmented:
-            slide.augmented.append(np.stack(augmented).astype(np.float16))
-
-    def _variation(self, slide: Slide, number: int) -> Callable[[Tensor], Tensor]:
-        """Varies images, a block of a slide in the same way at every run."""
-        name = zlib.crc32(slide.path.name.encode())
-        random = np.random.default_rng([name, sum(map(len, slide.blocks)), number])
-        return lambda images: augment(images, random, self.config.augment)
-
-    def _finish(self, slide: Slide, seconds: float) -> FeatureOutcome:
-        slide_id = slide.facts.slide_id if slide.facts else slide.path.name.removesuffix(".zarr")
-        num_tiles = len(slide.store) if slide.store is not None else 0
-        if slide.problem or slide.store is None or slide.facts is None:
-            status, _, reason = slide.problem.partition(": ")
-            return FeatureOutcome(slide_id, status, num_tiles, 0.0, reason)
-        on_features: dict[str, Any] = {
-            "encoder": self.config.encoder,
-            "name": slide_id,
-            "savetodir": str(self.out),
-            "features_fingerprint": self._name(slide.store),
-            "weights": self.weights,
-            "encoder_px": self.config.size_px or 0,
-            "num_augmented": self.config.augmented,
-            "stain": stain_of(slide.store.attributes),
-            "code_version": __version__,
-        }
-        on_coords = {
-            **trident_attributes(slide.facts, str(self.out)), **our_attributes(slide.facts)
-        }  # fmt: skip
-        path = self.out / f"{slide_id}.h5"
-        try:
-            write_features(
-                path, np.concatenate(slide.blocks), slide.facts.l0_xy, on_features, on_coords,
-                np.concatenate(slide.augmented, axis=1) if slide.augmented else None,
-            )  # fmt: skip
-        except OSError as fault:
-            return FeatureOutcome(slide_id, "failed", num_tiles, 0.0, reason_of(fault))
-        return FeatureOutcome(slide_id, "done", num_tiles, round(seconds, 3))
+def encode_store(
+    path: Path, *, config: FeatureConfig, options: FeatureOptions, out: Path, report: Report
+) -> FeatureOutcome:
+    """The same of one store, in a worker of a cluster, which keeps its encoder."""
+    (outcome,) = _encoding(config, options, out).run([path], report)
+    return outcome
 
 
-def weights_digest(encoder: Encoder) -> str:
-    """Twelve hex digits of an encoder's weights and of the colors that it expects."""
-    digest = hashlib.sha256(repr((encoder.colors, encoder.size_px, encoder.pooling)).encode())
-    for name, value in encoder.network.state_dict().items():
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
+@lru_cache(maxsize=1)
+def _encoding(config: FeatureConfig, options: FeatureOptions, out: Path) -> Encoding:
+    made = make_encoder(config.encoder, weights=options.weights)
+    weights, device = weights_digest(made), device_of(options.device)
+    encoder = prepare(made, device, is_bf16=config.precision == "bf16")
+    return Encoding(encoder, config, replace(options, device=device), out, weights)
 
 
-Block = tuple[Slide, bool, slice | None]  # a slide, whether its last block, and which rows
-
-
-def _blocks(slides: Iterable[Slide]) -> Iterator[Block]:
-    """Blocks of all slides in order; one without rows for a slide that is not encoded."""
-    for slide in slides:
-        num = 0 if slide.problem or slide.store is None else len(slide.store)
-        if not num:
-            yield slide, True, None
-        for start in range(0, num, READ_TILES):
-            end = min(start + READ_TILES, num)
-            yield slide, end == num, slice(start, end)
-
-
-def _read(block: Block) -> tuple[Slide, bool, Pixels | None]:
-    """The pixels of a block; a fault costs its slide."""
-    slide, is_last, rows = block
-    if rows is None or slide.store is None:
-        return slide, is_last, None
-    try:
-        return slide, is_last, slide.store.read(rows)
-    except FAULTS as fault:
-        slide.problem = f"failed: {reason_of(fault)}"
-        return slide, is_last, None
+def _fail(path: Path, fault: Exception, seconds: float, error: str) -> FeatureOutcome:
+    name = path.name.removesuffix(".zarr")
+    return FeatureOutcome(name, "failed", 0, round(seconds, 3), reason_of(fault))

@@ -50,9 +50,12 @@ def stain_run(
     model: Path | None,
     workers: int,
     timeout_s: float | None = None,
+    scheduler: str | None = None,
 ) -> int:
     """Normalize a run's stores and say how it went; the exit code is 1 where a slide failed."""
-    options = ApplyOptions(run, out, model, workers=workers, timeout_s=timeout_s)
+    options = ApplyOptions(
+        run, out, model, workers=workers, timeout_s=timeout_s, scheduler=scheduler
+    )
     return stain_input(options, config)
 
 

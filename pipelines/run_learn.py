@@ -84,8 +84,9 @@ def _labels(run: Planned) -> str:
 
 
 def _extract(run: Planned) -> int:
-    device = device_of(run.options.device)
-    options = FeatureOptions(device=device, weights=run.encoder_weights)
+    options = FeatureOptions(
+        device=run.options.device, weights=run.encoder_weights, scheduler=run.options.scheduler
+    )
     with progress("features", len(stores_of(run.tiles))) as shown:
         found = extract_features(
             run.tiles, run.folder.features, run.config.features, options,

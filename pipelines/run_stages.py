@@ -80,7 +80,7 @@ def _stain(run: Planned, config: StainConfig) -> Stage:
         "stain",
         partial(
             stain_run, run.folder.out, out, config, model,
-            options.num_workers, options.timeout_s,
+            options.num_workers, options.timeout_s, options.scheduler,
         ),
         recipe,
         (out / "stain.csv",),
