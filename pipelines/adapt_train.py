@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ from pipelines.adapt_scores import Seen, scores_without_labels, see, warnings_of
 from pipelines.adapt_training import train_on
 from pipelines.features import weights_digest
 
-__all__ = ["AdaptOptions", "Domains", "has_twin", "read_domains", "run_folder", "train_adapt"]
+__all__ = [
+    "AdaptOptions", "Domains", "assumed_mpp", "has_twin", "read_domains", "run_folder",
+    "train_adapt",
+]  # fmt: skip
 
 INTENDED_USE = (
     "Research use only. Grades H&E tiles of the target domain, of the named size and resolution. "
@@ -91,7 +95,10 @@ def train_adapt(
     )
     save_classifier(out, card, _weights(model, encoder))
     domains.remove_files()
-    facts = {"stage": "train adapt", "model": str(out), "card": card.model_dump(mode="json")}
+    facts = {
+        "stage": "train adapt", "model": str(out), "card": card.model_dump(mode="json"),
+        "assumed_mpp": domains.assumed_mpp,
+    }  # fmt: skip
     write_run_record(folder / "run.json", started, facts, environment())
     return card
 
@@ -99,6 +106,13 @@ def train_adapt(
 def run_folder(out: Path) -> Path:
     """Where what belongs to the training of a model lies: OUT.run beside it."""
     return out.with_name(f"{out.stem}.run")
+
+
+def assumed_mpp(out: Path) -> float | None:
+    """Microns per pixel that a training took its target's pictures to have; None: they said it."""
+    said = json.loads((run_folder(out) / "run.json").read_text(encoding="utf-8"))
+    found = said.get("assumed_mpp")
+    return None if found is None else float(found)
 
 
 def has_twin(config: AdaptConfig) -> bool:

@@ -68,6 +68,11 @@ def look_at(path: Path, data_root: Path | None = None) -> TileInput:
     return TileInput("slide", path, slides=(_record(path),))
 
 
+def as_input(given: Path | TileInput) -> TileInput:
+    """The members of a path, see look_at; or those that were listed before."""
+    return given if isinstance(given, TileInput) else look_at(given)
+
+
 def stores_of(run: Path) -> list[Path]:
     """The tile stores of a run folder, or the one store that the path is.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
 from pathology.core.supervise import prepare_workers
+from pathology.stain.load import is_learned
 from pipelines import restain, tile_work
 from pipelines.run_config import RunConfig, RunFolder
 from pipelines.run_plan import RunOptions
@@ -34,15 +35,23 @@ def run_config(config: RunConfig, home: Path, options: RunOptions, choice: Choic
 
     home  where relative paths start
     """
-    if not choice.is_dry:
-        prepare_workers([*tile_work.PRELOAD, *restain.PRELOAD])  # one server for both stages
     folder = RunFolder(home / config.out)
     stages, notes = stages_of(config, home, options)
+    if not choice.is_dry:
+        prepare_workers(_preload(config, home))  # one server for all stages
     for note in notes:
         print(f"note: {note}")
     ended = run_stages(stages, Record.read(folder.record), choice, print)
     print(_summary(ended, folder, choice))
     return max((one.code for one in ended), default=0)
+
+
+def _preload(config: RunConfig, home: Path) -> list[str]:
+    """Modules that workers of tiling and staining start with."""
+    is_net = config.stain_train is not None
+    is_net |= config.stain_model is not None and is_learned(home / config.stain_model)
+    stain = restain.PRELOAD_LEARNED if is_net and config.stain is not None else restain.PRELOAD
+    return [*tile_work.PRELOAD, *stain]
 
 
 def _summary(ended: Sequence[Ended], folder: RunFolder, choice: Choice) -> str:

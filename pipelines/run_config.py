@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +12,7 @@ from pathology.adapt.config import AdaptConfig
 from pathology.core.config import StageConfig
 from pathology.core.geometry import MAX_MPP, MIN_MPP
 from pathology.stain.config import StainConfig
+from pathology.stain.cycle_config import CycleConfig
 from pathology.tiling.config import TilingConfig
 from pathology.weak.config import WeakConfig
 from pipelines.features import FeatureConfig
@@ -21,13 +23,13 @@ class MicroscopeImages(StageConfig):
 
     images  a folder of them, or a manifest; what it marks test is predicted and judged alone, and
             labels, if there are any, are only judged by
-    mpp     microns per pixel of pictures that state none
+    mpp     microns per pixel of pictures that state none; auto: guessed by their looks
     compare methods that stand beside adapt's where pictures have labels to judge by: source is the
             floor, target (taught by the labels of pictures that are not marked test) the ceiling
     """
 
     images: str
-    mpp: float | None = Field(default=None, ge=MIN_MPP, le=MAX_MPP)
+    mpp: Annotated[float, Field(ge=MIN_MPP, le=MAX_MPP)] | Literal["auto"] | None = None
     compare: tuple[str, ...] = ("source", "target")
 
 
@@ -40,6 +42,9 @@ class RunConfig(StageConfig):
     assume_mpp  for slides that state none
     stain       settings of stain normalization, or null for none
     stain_model a file of `pathology stain fit` or `train`; null: the method's textbook style
+    stain_target a centre of the slides, whose style is taken for all: by the method of stain, or as
+                the next setting says; null: see stain_model
+    stain_train settings of a CycleGAN that learns that style from the other centres; null: none
     features    the encoder that tiles pass through
     encoder_weights  a file of its weights; null: they are fetched
     weak        settings of the tile classifier, or null for none
@@ -54,6 +59,8 @@ class RunConfig(StageConfig):
     tile: TilingConfig = TilingConfig()
     stain: StainConfig | None = StainConfig()
     stain_model: str | None = None
+    stain_target: str | None = None
+    stain_train: CycleConfig | None = None
     features: FeatureConfig = FeatureConfig()
     encoder_weights: str | None = None
     weak: WeakConfig | None = WeakConfig()
@@ -71,6 +78,10 @@ class RunFolder:
     def record(self) -> Path:
         """By what each stage was last made."""
         return self.out / "stages.json"
+
+    def style(self, *, is_learned: bool) -> Path:
+        """The style that is taken from a centre."""
+        return self.out / ("style.pt" if is_learned else "style.json")
 
     @property
     def stained(self) -> Path:

@@ -59,8 +59,17 @@ class Planned:
 
     @property
     def stain_model(self) -> Path | None:
-        """The file of the stain model, if one is named."""
+        """The file of the stain model: the one that is named, or that the run makes; or none."""
+        if self.config.stain_target is not None:
+            return self.folder.style(is_learned=self.config.stain_train is not None)
         return self.home / self.config.stain_model if self.config.stain_model else None
+
+    @property
+    def named_files(self) -> list[Path]:
+        """What the settings name, and must be there."""
+        config, images = self.config, self.config.microscope
+        named = (config.stain_model, config.encoder_weights, images and images.images)
+        return [self.home / name for name in named if name]
 
     @property
     def encoder_weights(self) -> Path | None:

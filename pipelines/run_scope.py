@@ -14,7 +14,7 @@ from pathology.core.config import StageConfig
 from pathology.models.card import load_classifier
 from pathology.training.fabric import device_of
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
-from pipelines.adapt_train import has_twin, run_folder, train_adapt
+from pipelines.adapt_train import assumed_mpp, has_twin, run_folder, train_adapt
 from pipelines.evaluate import evaluate
 from pipelines.input_kinds import TileInput, look_at
 from pipelines.predict import SlideGrade, predict
@@ -134,10 +134,10 @@ def _microscope(run: Planned, config: AdaptConfig, pictures: TileInput, methods:
     """Answers of each classifier on all pictures, judged where these have labels."""
     code, images = 0, run.images
     assert images is not None  # noqa: S101  the stage is there for them
-    stated = run.config.microscope.mpp if run.config.microscope else None
     first = run.folder.adapted(methods[0])
     card, _ = load_classifier(first)
-    cut = CutOptions(run.folder.microscope / "tiles", assume_mpp=stated or card.tiles.mpp)
+    mpp = assumed_mpp(first) or card.tiles.mpp
+    cut = CutOptions(run.folder.microscope / "tiles", assume_mpp=mpp)
     only = tile_for_model(first, images, cut)  # all of them want the same tiles
     for method in methods:
         model, out = run.folder.adapted(method), run.folder.scope_predictions(method)

@@ -17,6 +17,7 @@ from pipelines.run_config import RunConfig, RunFolder
 from pipelines.run_learn import weak_stages
 from pipelines.run_plan import Planned, RunOptions, recipe_of, table_digest, tiles_digest
 from pipelines.run_scope import scope_stages
+from pipelines.run_style import style_stage
 from pipelines.stages import Record, Stage
 from pipelines.tile import TileOptions, tile_manifest
 
@@ -30,12 +31,12 @@ def stages_of(config: RunConfig, home: Path, options: RunOptions) -> tuple[list[
     data_root = home / config.data_root if config.data_root else None
     labels = read_manifest(home / config.manifest, data_root)
     run = Planned(config, home, options, folder, labels)
-    for path in (run.stain_model, run.images, run.encoder_weights):
-        if path is not None and not path.exists():
+    for path in run.named_files:
+        if not path.exists():
             raise ConfigError(f"{path}: no such file or folder, and the settings name it")
     stages, notes = [_tile(run)], []
     if config.stain is not None:
-        stages.append(_stain(run, config.stain))
+        stages += _stain(run, config.stain)
     grades = sorted({slide.label for slide in labels.slides if slide.label})
     if config.weak is not None and len(grades) > 1:
         stages += weak_stages(run, config.weak)
@@ -69,14 +70,21 @@ def _tile(run: Planned) -> Stage:
     )
 
 
-def _stain(run: Planned, config: StainConfig) -> Stage:
+def _stain(run: Planned, config: StainConfig) -> list[Stage]:
+    """The style, where it is taken from a centre, and the tiles in it."""
     out, model, options = run.folder.stained, run.stain_model, run.options
+    centre = run.config.stain_target
+    if centre is None and run.config.stain_train is not None:
+        raise ConfigError("stain_train needs stain_target: the centre whose style is learned")
+    if centre is not None and run.config.stain_model is not None:
+        raise ConfigError("stain_target and stain_model: give one of them")
+    styles = [] if centre is None else [style_stage(run, config, centre)]
 
     def recipe() -> str:
         said = content_digest(model) if model else ""
         return recipe_of("stain", config, tiles=tiles_digest(run.folder.out), model=said)
 
-    return Stage(
+    stain = Stage(
         "stain",
         partial(
             stain_run, run.folder.out, out, config, model,
@@ -84,9 +92,10 @@ def _stain(run: Planned, config: StainConfig) -> Stage:
         ),
         recipe,
         (out / "stain.csv",),
-        ("tile",),
+        ("tile", *(stage.name for stage in styles)),
         is_thrifty=True,
     )  # fmt: skip
+    return [*styles, stain]
 
 
 def _report(run: Planned, names: Sequence[str]) -> Stage:

@@ -22,8 +22,9 @@ from pathology.stain.saved_style import StainError
 from pathology.stain.style_vector import slide_vector, tile_vectors
 from pathology.stain.styles import tile_styles
 from pathology.stain.tensors import to_tensor
+from pipelines.input_kinds import TileInput, as_input
 from pipelines.stain_styles import styles_of
-from pipelines.tile_samples import SlideTiles, require_usable, sample_slides
+from pipelines.tile_samples import Sampling, SlideTiles, iter_samples, require_usable
 
 MPP_TOLERANCE = 0.02
 
@@ -68,20 +69,20 @@ class Domains:
 
 
 def read_domains(
-    sources: Sequence[Path],
-    target: Path,
+    sources: Sequence[Path | TileInput],
+    target: Path | TileInput,
     config: CycleConfig,
     assume_mpp: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Domains:
     """Tiles of every source and of the target, all at one resolution, with their styles."""
-    targets = _sampled(target, config, config.mpp, assume_mpp, say)
+    targets = _sampled(as_input(target), config, config.mpp, assume_mpp, say)
     known = [slide.mpp for slide in targets if slide.mpp]
     mpp = config.mpp or (float(np.median(known)) if known else None)
     found = [
-        (slide, slide.centre or path.stem)
-        for path in sources
-        for slide in _sampled(path, config, mpp, assume_mpp, say)
+        (slide, slide.centre or given.path.stem)
+        for given in map(as_input, sources)
+        for slide in _sampled(given, config, mpp, assume_mpp, say)
     ]
     kept = [(slide, centre) for slide, centre in found if centre not in config.holdout_centres]
     if not kept:
@@ -138,19 +139,14 @@ def _styled(slides: Sequence[SlideTiles], centres: Sequence[str]) -> StyledTiles
 
 
 def _sampled(
-    path: Path,
+    given: TileInput,
     config: CycleConfig,
     mpp: float | None,
     assume_mpp: float | None,
     say: Callable[[str], None],
 ) -> list[SlideTiles]:
-    samples = sample_slides(
-        path,
-        size_px=config.tile_px,
-        tiles_per_slide=config.tiles_per_slide,
-        mpp=mpp,
-        assume_mpp=assume_mpp,
-    )
+    path, num = given.path, config.tiles_per_slide
+    samples = list(iter_samples(given, Sampling(config.tile_px, num, mpp, assume_mpp)))
     for slide in samples:
         if slide.problem:
             say(f"{slide.slide_id}: left out: {slide.problem}")

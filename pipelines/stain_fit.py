@@ -13,7 +13,7 @@ from pathology.stain.matrix import Pixels
 from pathology.stain.normalize_store import sample_tiles
 from pathology.stain.saved_style import StainError
 from pathology.tiling.store import open_tiles
-from pipelines.input_kinds import look_at
+from pipelines.input_kinds import TileInput, as_input
 from pipelines.tile_samples import FAULTS, Sampling, iter_samples
 
 TILE_PX = 256  # of pictures and slides; stores have a size of their own
@@ -22,7 +22,7 @@ MAX_PICTURES = 500
 MAX_TOLD = 3
 
 
-def fit_model(target: Path, out: Path, config: StainConfig) -> Classical:
+def fit_model(target: Path | TileInput, out: Path, config: StainConfig) -> Classical:
     """Fit a style by config.method and write it to out as JSON.
 
     target  a run folder or one tile store, a picture or a folder of them, a manifest or a slide;
@@ -30,17 +30,18 @@ def fit_model(target: Path, out: Path, config: StainConfig) -> Classical:
     Members that cannot be read are left out. Raises StainError or ArtifactError, with the reasons,
     where none shows H&E, and then writes nothing.
     """
-    reference = fit_reference(iter_pixels(target, config), config, source=target.name)
+    given = as_input(target)
+    reference = fit_reference(iter_pixels(given, config), config, source=given.path.name)
     reference.save(out)
     return reference
 
 
-def iter_pixels(target: Path, config: StainConfig) -> Iterator[Pixels]:
+def iter_pixels(target: Path | TileInput, config: StainConfig) -> Iterator[Pixels]:
     """Tiles (n, H, W, 3) of each slide, store or picture of a target, one after the other.
 
     Raises StainError at the end where none could be read.
     """
-    given = look_at(target)
+    given = as_input(target)
     problems: list[str] = []
     num_read = 0
     if given.stores:
@@ -60,7 +61,7 @@ def iter_pixels(target: Path, config: StainConfig) -> Iterator[Pixels]:
             problems.append(problem)
     if not num_read:
         told = "; ".join(sorted(problems)[:MAX_TOLD])
-        raise StainError(f"{target}: no pixels to fit a stain to ({told or 'it is empty'})")
+        raise StainError(f"{given.path}: no pixels to fit a stain to ({told or 'it is empty'})")
 
 
 def _of_stores(stores: tuple[Path, ...], config: StainConfig) -> Iterator[tuple[Pixels, str]]:

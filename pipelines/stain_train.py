@@ -28,6 +28,7 @@ from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
 from pathology.training.tensorboard import also_to
+from pipelines.input_kinds import TileInput, as_input
 from pipelines.stain_domains import Domains, StyledTiles, draw_batch, read_domains
 from pipelines.stain_fidelity import measure_fidelity
 from pipelines.stain_panel import draw_panel
@@ -56,8 +57,8 @@ class TrainOptions:
 
 
 def train_model(
-    sources: Sequence[Path],
-    target: Path,
+    sources: Sequence[Path | TileInput],
+    target: Path | TileInput,
     out: Path,
     config: CycleConfig,
     options: TrainOptions = TrainOptions(),
@@ -72,8 +73,10 @@ def train_model(
     in the student. Raises StainError where a side shows no tissue.
     """
     started = now()
-    domains = read_domains(sources, target, config, options.assume_mpp, say)
-    return train_on(domains, target.name, out, config, options, started, on_step=on_step, say=say)
+    given = as_input(target)
+    domains = read_domains(sources, given, config, options.assume_mpp, say)
+    name = given.path.name
+    return train_on(domains, name, out, config, options, started, on_step=on_step, say=say)
 
 
 def train_on(

@@ -16,6 +16,9 @@ from PIL import Image
 
 from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
+from pathology.stain.contract import stain_of
+from pathology.stain.load import load_model
+from pathology.tiling.store import open_tiles
 from pipelines.run import Choice, RunConfig, RunOptions, run_all
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.pipelines.small_encoder import SMALLEST, write_weights
@@ -46,14 +49,16 @@ def write_slides(folder: Path) -> None:
         pixels = tissue_pixels(512, 384, seed=i)
         pixels[:, :256] //= 1 + grade
         write_pyramid(folder / f"s{i}.tif", pixels, mpp=0.5)
-        slides.append([f"s{i}", f"c{i}", f"s{i}.tif", LABELS[grade], "", part, "wsi"])
+        slides.append([f"s{i}", f"c{i}", f"s{i}.tif", LABELS[grade], "", part, "wsi",
+                       f"centre{i // 2 % 2}"])  # fmt: skip
         seen = tissue_pixels(EDGE, EDGE, seed=100 + i) // (1 + grade)
         seen = (seen * np.array([1.0, 0.85, 0.85])).astype(np.uint8)
         Image.fromarray(seen).save(folder / f"p{i}.png")
-        pictures.append([f"p{i}", f"d{i}", f"p{i}.png", LABELS[grade], 0.5, part, "microscope"])
+        pictures.append([f"p{i}", f"d{i}", f"p{i}.png", LABELS[grade], 0.5, part, "microscope",
+                         ""])  # fmt: skip
     (folder / "broken.tif").write_bytes(b"no slide")
-    slides.append(["broken", "cb", "broken.tif", "benign", "", "test", "wsi"])
-    heads = ["slide_id", "case_id", "slide_path", "label", "mpp", "split", "domain"]
+    slides.append(["broken", "cb", "broken.tif", "benign", "", "test", "wsi", "centre0"])
+    heads = ["slide_id", "case_id", "slide_path", "label", "mpp", "split", "domain", "centre"]
     for name, rows in (("slides", slides), ("pictures", pictures)):
         with (folder / f"{name}.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([heads, *rows])
@@ -76,8 +81,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def run(settings: Path, *overrides: str, **choice: object) -> int:
-    options = RunOptions(workers=1, device="cpu")
+def run(settings: Path, *overrides: str, workers: int = 1, **choice: object) -> int:
+    options = RunOptions(workers=workers, device="cpu")
     return run_all(settings, overrides, options, Choice(**choice))  # type: ignore[arg-type]
 
 
@@ -112,7 +117,8 @@ def test_a_second_run_does_only_what_changed(
     assert run(settings) == 1
     kept = [name for name in STAGES if name not in ("tile", "stain", "features", "report")]
     assert {name: finished(settings)[name] for name in kept} == {n: before[n] for n in kept}
-    assert run(settings, "adapt.steps=25", is_dry=True) == 1
+    changed = ("adapt.steps=25", "microscope.mpp=auto")  # no picture lacks it: nothing to guess
+    assert run(settings, *changed, is_dry=True) == 1
     said = capsys.readouterr().out
     assert "evaluate: kept" in said
     assert "adapt: to do, its settings or inputs changed" in said
@@ -142,6 +148,43 @@ def test_files_that_the_settings_name_are_looked_for_first(settings: Path) -> No
         run(settings, "microscope.images=gone.csv")
     with pytest.raises(ConfigError, match="pathology init"):
         run(settings.with_name("none.yaml"))
+
+
+LEARNED = {
+    "steps": 2, "tile_px": EDGE, "tiles_per_slide": 4, "crop_px": 16, "batch_size": 2,
+    "generator": {"width": 4, "num_blocks": 1}, "discriminator": {"width": 4},
+    "student": {"steps": 2, "width": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("learned", [None, LEARNED])
+def test_the_style_of_a_centre_is_taken_for_all(
+    settings: Path, tmp_path: Path, learned: dict[str, object] | None
+) -> None:
+    out = tmp_path / "run"
+    words = [f"out={out}", "stain_target=centre1", f"stain_train={json.dumps(learned)}"]
+    run(settings, *words, workers=0, until="stain")
+    record = json.loads((out / "stages.json").read_text())["stages"]
+    assert list(record) == ["tile", "style", "stain"]
+    model = load_model(out / ("style.json" if learned is None else "style.pt"), "macenko", "cpu")
+    assert model.source == "centre1"
+    names = {path.name for path in (out / "stain" / "tiles").glob("*.zarr")}
+    assert names == {f"s{i}.zarr" for i in range(NUM)}
+    attributes = open_tiles(out / "stain" / "tiles" / "s0.zarr").attributes
+    assert stain_of(attributes) == model.fingerprint
+    run(settings, *words, workers=0, until="stain")
+    again = json.loads((out / "stages.json").read_text())["stages"]
+    assert again["style"] == record["style"]  # kept
+
+
+def test_a_style_that_cannot_be_taken_is_refused_first(settings: Path) -> None:
+    for words, said in (
+        (["stain_target=centre7"], "Centres of the table of slides, test apart: centre0, centre1"),
+        (["stain_train={}"], "stain_train needs stain_target"),
+        (["stain_target=centre0", "stain_model=run.yaml"], "give one of them"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            run(settings, *words)
 
 
 def test_a_killed_run_goes_on(settings: Path, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The stage of a run that takes its stain style from one of its own centres."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from pathology.core.errors import ConfigError
+from pathology.stain.config import StainConfig
+from pipelines.input_kinds import TileInput, look_at
+from pipelines.progress import counting, telling
+from pipelines.run_plan import Planned, recipe_of, tiles_digest
+from pipelines.stages import Stage
+from pipelines.stain_fit import fit_model
+from pipelines.stain_train import TrainOptions, train_model
+
+
+def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
+    """style: a classical method fitted to a centre, or a CycleGAN learned from all the others.
+
+    Slides that are marked test are not looked at. Raises ConfigError for a centre that no other
+    slide has.
+    """
+    learned = run.config.stain_train
+    seen = {s.slide_id: s.centre for s in run.labels.slides if s.split != "test"}
+    others = {slide_id for slide_id, name in seen.items() if name != centre}
+    targets = seen.keys() - others
+    if not targets or (learned is not None and not others):
+        there = ", ".join(sorted(set(seen.values()) - {""})) or "none"
+        lacks = "no slide to take the style from" if not targets else "no slide of another centre"
+        raise ConfigError(
+            f"stain_target={centre}: {lacks}. Centres of the table of slides, test apart: {there}"
+        )
+
+    def work() -> int:
+        given = look_at(run.folder.out)
+        target = replace(_some(given, targets), path=given.path / centre)
+        if learned is None:
+            fit_model(target, run.folder.style(is_learned=False), config)
+            return 0
+        options = TrainOptions(device=run.options.device)
+        with counting("style", learned.steps, "steps") as show:
+            train_model(
+                [_some(given, others)], target, run.folder.style(is_learned=True), learned,
+                options, on_step=telling(show), say=print,
+            )  # fmt: skip
+        return 0
+
+    def recipe() -> str:
+        return recipe_of(
+            "style", config if learned is None else learned, centre=centre,
+            tiles=tiles_digest(run.folder.out), targets=" ".join(sorted(targets)),
+            others="" if learned is None else " ".join(sorted(others)),
+        )  # fmt: skip
+
+    product = run.folder.style(is_learned=learned is not None)
+    return Stage("style", work, recipe, (product,), ("tile",))
+
+
+def _some(given: TileInput, slide_ids: Collection[str]) -> TileInput:
+    """The stores of some slides of a run."""
+    return replace(given, stores=tuple(p for p in given.stores if p.stem in slide_ids))
