@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pathology.core.artifact import write_text
-from pathology.core.errors import ConfigError, PathologyError
+from pathology.core.errors import ConfigError, PathologyError, reason_of
 from pathology.core.run_record import now
 
 Status = Literal["done", "kept", "failed", "left out", "to do"]
@@ -108,8 +108,8 @@ def run_stages(
 ) -> list[Ended]:
     """Do what is not done, in order; how each stage ended.
 
-    A stage that is refused (a PathologyError) costs itself and those that need it; the others go
-    on. Raises ConfigError for a name in choice that is no stage.
+    A stage that is refused, or finds no room on the disk, costs itself and those that need it; the
+    others go on. Raises ConfigError for a name in choice that is no stage.
     """
     names = [stage.name for stage in stages]
     for name in (choice.start, choice.until):
@@ -147,8 +147,9 @@ def _run(
             return Ended(stage.name, "to do", reason=reason)
         record.forget(stage.name)
         code = stage.work()
-    except PathologyError as refusal:
-        said = f"{type(refusal).__name__}: {refusal}"
+    except (PathologyError, OSError) as fault:
+        kind = f"{type(fault).__name__}: " if isinstance(fault, PathologyError) else ""
+        said = f"{kind}{reason_of(fault)}"
         return Ended(stage.name, "failed", time.perf_counter() - start, FAILED_CODE, said)
     seconds = time.perf_counter() - start
     record.put(stage.name, recipe, seconds, code)

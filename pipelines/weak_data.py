@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,35 +61,29 @@ def number_tiles(
 
 
 def _write_features(cache: Path, slides: Sequence[TiledSlide], num_features: int) -> None:
-    num = sum(slide.num_tiles for slide in slides)
-    with publish(cache) as scratch:
-        features = np.lib.format.open_memmap(
-            scratch, mode="w+", dtype=np.float32, shape=(num, num_features)
-        )
-        start = 0
-        for slide in slides:
-            features[start : start + slide.num_tiles] = read_features(slide.path).features_NF
-            start += slide.num_tiles
-        features.flush()
-        del features
+    shape = (sum(slide.num_tiles for slide in slides), num_features)
+    found = (read_features(slide.path).features_NF for slide in slides)
+    _write_array(cache, np.dtype(np.float32), shape, found)
 
 
 def _write_augmented(
     cache: Path, slides: Sequence[TiledSlide], num_augmented: int, num_features: int
 ) -> None:
     """The same of the varied tiles, those of one tile beside each other."""
-    num = sum(slide.num_tiles for slide in slides)
-    with publish(cache) as scratch:
-        features = np.lib.format.open_memmap(
-            scratch, mode="w+", dtype=np.float16, shape=(num, num_augmented, num_features)
-        )
-        start = 0
-        for slide in slides:
-            found = read_augmented(slide.path)[:num_augmented]
-            features[start : start + slide.num_tiles] = found.transpose(1, 0, 2)
-            start += slide.num_tiles
-        features.flush()
-        del features
+    shape = (sum(slide.num_tiles for slide in slides), num_augmented, num_features)
+    found = (read_augmented(s.path)[:num_augmented].transpose(1, 0, 2) for s in slides)
+    _write_array(cache, np.dtype(np.float16), shape, found)
+
+
+def _write_array(
+    path: Path, kind: np.dtype[Any], shape: tuple[int, ...], parts: Iterable[NDArray[Any]]
+) -> None:
+    """A .npy file, part by part; not through a map of it, in which a full disk would be fatal."""
+    facts = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    with publish(path) as scratch, scratch.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, facts)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, kind).data)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ DAMAGE = (
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a dictionary of tensors and plain values, whole or not at all."""
+    """Write a dictionary of tensors and plain values, whole or not at all.
+
+    Raises OSError where the disk is full, which torch itself would call something else.
+    """
+    made = BytesIO()
+    torch.save(state, made)
     with publish(path) as scratch:
-        torch.save(state, scratch)
+        scratch.write_bytes(made.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +11,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
 from pathology.stain.contract import stain_of
 from pathology.stain.load import load_model
 from pathology.tiling.store import open_tiles
-from pipelines.run import Choice, RunConfig, RunOptions, run_all
+from pipelines.run import Choice, RunOptions, run_all
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.pipelines.small_encoder import SMALLEST, write_weights
 
@@ -185,28 +181,3 @@ def test_a_style_that_cannot_be_taken_is_refused_first(settings: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             run(settings, *words)
-
-
-def test_a_killed_run_goes_on(settings: Path, tmp_path: Path) -> None:
-    """Killed once it has features, while it learns: what was done is kept, nothing is half-made."""
-    changed = load_config(RunConfig, settings).model_dump(mode="json") | {"out": str(tmp_path)}
-    changed["weak"]["epochs"] = 60
-    path = settings.with_name("killed.yaml")
-    path.write_text(yaml.safe_dump(changed))
-    command = [sys.executable, "-m", "pipelines", "run", str(path), "--workers", "1"]
-    begun = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    trained = tmp_path / "grades.run" / "checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not trained.is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(begun.pid, signal.SIGKILL)
-    begun.wait()
-    record = json.loads((tmp_path / "stages.json").read_text())["stages"]
-    assert list(record) == ["tile", "stain", "features"]
-    assert not (tmp_path / "grades.pt").exists()
-    done = subprocess.run([*command, "--until", "predict"], capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr  # the broken slide
-    assert "went on from step" in done.stdout
-    assert (tmp_path / "predictions.csv").is_file()
