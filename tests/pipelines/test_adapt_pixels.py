@@ -74,10 +74,12 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
     command = [
         *words, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
         "--weights", weights, "--device", "cpu", "--target-mpp", 0.5, "--precision", "32",
+        "--devices", 2,
         *(w for k, v in settings.items() for w in ("--set", f"{k}={v}")),
     ]  # fmt: skip
     done = subprocess.run([str(w) for w in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("by dman, research use only") == 1  # one of two processes speaks
     assert "by the source alone" in done.stdout
     assert sorted(p.name for p in (tmp_path / "all.run").iterdir()) == [
         "checkpoint.pt", "curves.png", "differences.png", "domains.png", "metrics.jsonl",

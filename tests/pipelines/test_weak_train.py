@@ -115,19 +115,22 @@ def test_killed_and_gone_on_with_to_the_same_model(
 def test_two_processes_think_the_same_of_tiles_as_one(
     cohort: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    features, manifest = cohort
-    scores = []
-    for devices in (1, 2):
-        out = tmp_path / f"{devices}.pt"
-        line = command("train", "weak", features, "--labels", manifest, "--out", out)
-        more = settings(epochs=4, dropout=0.0, patience=9)
-        done = subprocess.run(
-            [*line, "--device", "cpu", "--devices", str(devices), *more],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        state = load_state(tmp_path / f"{devices}.run" / "checkpoint.pt")
-        scores.append(state["update"]["memory"]["scores"].numpy())
+    """torchrun starts the two; the command line is the same."""
+    more: dict[str, object] = {"epochs": 4, "dropout": 0.0, "patience": 9}
+    train_weak(*cohort, tmp_path / "1.pt", config(**more), CPU)
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "pipelines",
+    ]  # fmt: skip
+    line = ["train", "weak", cohort[0], "--labels", cohort[1], "--out", tmp_path / "2.pt"]
+    done = subprocess.run(
+        [*torchrun, *map(str, line), "--device", "cpu", *settings(**more)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("12 slides train") == 1  # one of them speaks
+    states = [load_state(tmp_path / f"{num}.run" / "checkpoint.pt") for num in (1, 2)]
+    scores = [state["update"]["memory"]["scores"].numpy() for state in states]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
     assert scores[0].min() < 0.9
 
