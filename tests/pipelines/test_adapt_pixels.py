@@ -2,7 +2,6 @@
 
 import csv
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,9 @@ from pipelines.adapt_training import Looker, train_on
 from pipelines.input_kinds import look_at
 from pipelines.predict import load_for_use, predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
+from tests.in_process import PATHOLOGY, pathology
+from tests.pipelines.adapt_cohort import NUM, write_domains, write_manifest
 from tests.pipelines.small_encoder import SMALLEST, write_weights
-from tests.pipelines.test_adapt import NUM, write_domains, write_manifest
 
 SETTINGS = {
     "encoder": SMALLEST, "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
@@ -69,10 +69,9 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "all.pt"
-    words = [sys.executable, "-m", "pipelines"]
     settings = {**SETTINGS, "steps": 40, "terms": "{masked: 1.0}", "clip": 5.0}
     command = [
-        *words, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
+        *PATHOLOGY, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
         "--weights", weights, "--device", "cpu", "--target-mpp", 0.5, "--precision", "32",
         "--devices", 2,
         *(w for k, v in settings.items() for w in ("--set", f"{k}={v}")),
@@ -96,11 +95,10 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
         if not torch.equal(value, encoder_weights(state)[name])
     }
     assert moved == {"layer4"}
-    ask = [
-        *words, "predict", out, domains[1], "--out", tmp_path / "p.csv", "--assume-mpp", 0.5,
+    done = pathology(
+        "predict", out, domains[1], "--out", tmp_path / "p.csv", "--assume-mpp", 0.5,
         "--device", "cpu",
-    ]  # fmt: skip
-    done = subprocess.run([str(w) for w in ask], capture_output=True, text=True)
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     right = [
@@ -195,8 +193,9 @@ def test_pixels_start_from_a_head_that_features_taught(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
     """With no rate to speak of, the second model answers as the first one does."""
-    train(domains, weights, tmp_path / "head.pt", encoder_rate=0.0, steps=100)
-    still = {"learning_rate": 1e-9, "steps": 2, "dropout": 0.0}
+    plain = {"method": "source", "normalization": "separate"}  # which has no twin
+    train(domains, weights, tmp_path / "head.pt", encoder_rate=0.0, steps=100, **plain)
+    still = {"learning_rate": 1e-9, "steps": 2, "dropout": 0.0, **plain}
     train(domains, weights, tmp_path / "all.pt", start=tmp_path / "head.pt", **still)
     train(domains, None, tmp_path / "more.pt", start=tmp_path / "all.pt", **still)
     card = load_classifier(tmp_path / "more.pt")[0]

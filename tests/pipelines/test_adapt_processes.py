@@ -17,8 +17,8 @@ from pipelines.adapt_processes import launched
 from pipelines.adapt_training import train_on
 from pipelines.input_kinds import look_at
 from tests.conftest import ROOT
+from tests.pipelines.adapt_cohort import write_domains
 from tests.pipelines.small_encoder import SMALLEST, write_weights
-from tests.pipelines.test_adapt import write_domains
 
 PROGRAM = Path(__file__).with_name("adapt_two_processes.py")
 SMALL = {
@@ -40,7 +40,7 @@ def test_both_end_with_the_same_weights_and_near_those_of_one(tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *map(str, (source, target, weights, tmp_path))],
         capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = {

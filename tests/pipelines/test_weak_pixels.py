@@ -3,7 +3,6 @@
 import csv
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from pipelines.predict import predict
 from pipelines.weak_start import start_from
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
+from tests.in_process import PATHOLOGY, pathology
 from tests.pipelines.small_encoder import write_weights
 
 SETTINGS = {
@@ -51,8 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             [["slide_id", "case_id", "slide_path", "label", "split", "truth_path"], *rows]
         )
     words = ["tile", folder / "slides.csv", "--out", folder / "run", "--set", "tile.size_px=128"]
-    words = [sys.executable, "-m", "pipelines", *map(str, words)]
-    subprocess.run(words, check=True, capture_output=True)
+    subprocess.run([*PATHOLOGY, *map(str, words)], check=True, capture_output=True)
     return folder / "run", folder / "slides.csv"
 
 
@@ -97,9 +96,9 @@ def test_whole_slides_are_tiled_as_the_model_wants(
 ) -> None:
     train(run, tmp_path / "m.pt", weights, epochs=1)
     predict(tmp_path / "m.pt", run[0], tmp_path / "from_run.csv")
-    words = [sys.executable, "-m", "pipelines", "predict", tmp_path / "m.pt"]
+    words = ["predict", tmp_path / "m.pt"]
     one = [*words, run[1].parent / "s3.tif", "--out", tmp_path / "one.csv", "--device", "cpu"]
-    done = subprocess.run([*map(str, one)], capture_output=True, text=True)
+    done = pathology(*one)
     assert done.returncode == 0, done.stderr
     wanted = [
         row
@@ -111,14 +110,14 @@ def test_whole_slides_are_tiled_as_the_model_wants(
     shutil.copy(run[1].parent / "s4.tif", tmp_path / "two")
     (tmp_path / "two" / "broken.tif").write_bytes(b"II*")
     two = [*words, tmp_path / "two", "--out", tmp_path / "one.csv", "--device", "cpu"]
-    done = subprocess.run([*map(str, two)], capture_output=True, text=True)
+    done = pathology(*two)
     assert done.returncode == 1, done.stderr
     rows = list(csv.DictReader((tmp_path / "one.slides.csv").read_text().splitlines()))
     assert sorted((row["slide_id"], bool(row["grade"])) for row in rows) == [
         ("broken", False), ("s4", True),  # and not s3, whose tiles are still there
     ]  # fmt: skip
     none = [*words, tmp_path / "two" / "broken.tif", "--out", tmp_path / "none.csv"]
-    done = subprocess.run([*map(str, none)], capture_output=True, text=True)
+    done = pathology(*none)
     assert done.returncode and "none of its slides has tiles" in done.stderr
     assert "neither OpenSlide" in next(r["problem"] for r in rows if r["slide_id"] == "broken")
 
