@@ -21,10 +21,10 @@ from pipelines.weak_start import start_from
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.in_process import PATHOLOGY, pathology
-from tests.pipelines.small_encoder import write_weights
+from tests.pipelines.small_encoder import SMALLEST, write_weights
 
 SETTINGS = {
-    "encoder": "resnet10t", "tile_px": 64, "epochs": 2, "epoch_tiles": 48, "slides_per_step": 4,
+    "encoder": SMALLEST, "tile_px": 64, "epochs": 2, "epoch_tiles": 48, "slides_per_step": 4,
     "tiles_per_slide": 4, "width": 16, "learning_rate": 0.003,
 }  # fmt: skip
 
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
+    return write_weights(tmp_path_factory.mktemp("weights") / "small.pt", name=SMALLEST)
 
 
 def train(run: tuple[Path, Path], out: Path, weights: Path, **more: object) -> None:
@@ -71,7 +71,7 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
     train(run, tmp_path / "m.pt", weights)
     card, state = load_classifier(tmp_path / "m.pt")
     assert card.has_encoder
-    assert (card.tiles.encoder, card.tiles.encoder_px, card.tiles.size_px) == ("resnet10t", 64, 128)
+    assert (card.tiles.encoder, card.tiles.encoder_px, card.tiles.size_px) == (SMALLEST, 64, 128)
     before = torch.load(weights, weights_only=True)
     moved = [
         name
@@ -84,7 +84,7 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
     assert not any(grade.problem for grade in found)
     features = tmp_path / "features"
     extract_features(
-        run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
+        run[0], features, FeatureConfig(encoder=SMALLEST, size_px=64),
         FeatureOptions(weights=weights),
     )  # fmt: skip
     with pytest.raises(ContractError, match="the encoder's weights are"):
@@ -151,7 +151,7 @@ def test_a_training_starts_from_the_head_of_features(
 ) -> None:
     features = tmp_path / "features"
     extract_features(
-        run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
+        run[0], features, FeatureConfig(encoder=SMALLEST, size_px=64),
         FeatureOptions(weights=weights),
     )  # fmt: skip
     head = WeakConfig.model_validate(SETTINGS | {"epochs": 3})
@@ -184,7 +184,7 @@ def test_a_training_starts_from_the_head_of_features(
     grades = ("benign", "malignant")
     stranger = make_encoder("resnet18", is_pretrained=False)
     named = WeakConfig.model_validate(SETTINGS | {"grades": grades})
-    with pytest.raises(ConfigError, match="Set encoder=resnet10t"):
+    with pytest.raises(ConfigError, match=f"Set encoder={SMALLEST}"):
         start_from(BagClassifier(bag_network(named, 512), stranger), tmp_path / "head.pt", grades)
 
 

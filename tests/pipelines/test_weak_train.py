@@ -82,7 +82,7 @@ def test_killed_and_gone_on_with_to_the_same_model(
 
     def words(out: Path) -> list[str]:
         line = ["train", "weak", features, "--labels", manifest, "--out", out, "--device", "cpu"]
-        return [*map(str, line), *settings(epochs=40, patience=40)]
+        return [*map(str, line), *settings(epochs=20, patience=20)]
 
     assert pathology(*words(whole)).returncode == 0
     process = subprocess.Popen(
@@ -95,7 +95,7 @@ def test_killed_and_gone_on_with_to_the_same_model(
     process.send_signal(signal.SIGKILL)
     process.wait()
     stopped = load_state(checkpoint)
-    assert 0 < stopped["step"] < 40 * config().steps_per_epoch
+    assert 0 < stopped["step"] < 20 * config().steps_per_epoch
     assert not cut.exists()
     done = pathology(*words(cut))
     assert "went on from step" in done.stdout
