@@ -9,6 +9,7 @@ import torch
 
 from pathology.models.card import ContractError, load_classifier
 from pathology.models.tile_head import TileHead
+from pipelines import adapt_training
 from pipelines.adapt_train import AdaptOptions, train_adapt
 from pipelines.predict import predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
@@ -73,14 +74,15 @@ def test_as_a_command_and_its_model_predicts(
 
 
 def test_stopped_and_gone_on_with_to_the_same_model(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = config(steps=310)
+    monkeypatch.setattr(adapt_training, "KEEP_EVERY", 60)
+    long = config(steps=90)
     read = read_domains(*domains, long, AdaptOptions(device="cpu", weights=weights))
     train_adapt(read, tmp_path / "whole.pt", long)
 
     def stop(step: int, values: dict[str, float]) -> None:
-        if step == 305:  # after the checkpoint of step 300
+        if step == 75:  # after the checkpoint of step 60
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -88,7 +90,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     assert not (tmp_path / "part.pt").exists()
     said: list[str] = []
     train_adapt(read, tmp_path / "part.pt", long, say=said.append)
-    assert "went on from step 300 of an earlier run" in said
+    assert "went on from step 60 of an earlier run" in said
     one, other = (load_classifier(tmp_path / f"{name}.pt") for name in ("whole", "part"))
     assert one[0] == other[0]
     for name, value in one[1].items():

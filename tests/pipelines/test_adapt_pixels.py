@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from pathology.adapt import step as adapt_step
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ConfigError
 from pathology.models.card import load_classifier
 from pathology.models.encode import to_images
+from pipelines import adapt_training
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_train import train_adapt
 from pipelines.adapt_training import Looker, train_on
@@ -161,10 +163,12 @@ def test_the_targets_statistics_are_what_predict_uses(
 
 
 def test_stopped_and_gone_on_with_to_the_same_model(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(adapt_training, "KEEP_PIXELS_EVERY", 20)
+    monkeypatch.setattr(adapt_step, "PIXEL_REBALANCE_EVERY", 12)
     terms = {"adversary": 0.1, "entropy": 0.1, "masked": 1.0}
-    long = {"steps": 104, "batch_norm": "separate", "method": "source", "terms": terms,
+    long = {"steps": 28, "batch_norm": "separate", "method": "source", "terms": terms,
             "batch_size": 2, "augment_scope": True, "normalization": "separate"}  # fmt: skip
     settings, options = config(**long), AdaptOptions(device="cpu", weights=weights)
     given = read(domains, settings, options, tmp_path)
@@ -172,7 +176,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     given = read(domains, settings, options, tmp_path)
 
     def stop(step: int, values: dict[str, float]) -> None:
-        if step == 102:  # after the checkpoint of step 100
+        if step == 22:  # after the checkpoint of step 20
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +185,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     said: list[str] = []
     given = read(domains, settings, options, tmp_path)
     train_adapt(given, tmp_path / "part.pt", settings, options, say=said.append)
-    assert "went on from step 100 of an earlier run" in said
+    assert "went on from step 20 of an earlier run" in said
     assert not list(tmp_path.glob("*.npy"))
     one, other = (load_classifier(tmp_path / f"{name}.pt") for name in ("whole", "part"))
     assert one[0] == other[0]
