@@ -39,7 +39,7 @@ from pipelines.adapt_inputs import (
 )
 from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_start import Start, read_start
-from pipelines.adapt_tiles import TileSink
+from pipelines.adapt_tiles import TileSink, Values
 from pipelines.input_kinds import TileInput
 from pipelines.tile_labels import TileLabels, read_tile_labels
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
@@ -52,6 +52,7 @@ BLOCK = 1024  # tiles that a digest is taken of at once
 class AdaptOptions:
     """How an adaptation is run; nothing here is a setting of the model.
 
+    num_devices  processes of this machine
     precision   of training on pixels
     labels, target_labels  manifests with labels, where source and target are none themselves; the
                 target's are for figures alone, or for the oracle
@@ -63,6 +64,7 @@ class AdaptOptions:
     """
 
     device: str = "auto"
+    num_devices: int = 1
     precision: Precision = "32"
     labels: Path | None = None
     target_labels: Path | None = None
@@ -123,8 +125,13 @@ class Domains:
         label_S, share = self.target.label_S, config.target_share
         return some_cases(self.case_S, label_S, share, config.seed)[self.target.slide_N]
 
+    def with_values(self, source: Values, target: Values) -> Domains:
+        """The same with the features or pixels of both sides elsewhere, or none."""
+        train, val = (replace(part, values=source) for part in (self.train, self.val))
+        return replace(self, train=train, val=val, target=replace(self.target, values=target))
+
     def remove_files(self) -> None:
-        """Remove the pixels that were kept to be trained on."""
+        """Remove the pixels, or the features, that were kept in files to be trained on."""
         for part in (self.train, self.target):
             if isinstance(part.values, np.memmap) and part.values.filename:
                 Path(part.values.filename).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from pathology.adapt.network import TARGET, DomainClassifier
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.models.card import ModelCard, save_classifier
 from pathology.models.encoder import Encoder
+from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Values
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_features import settings_of
@@ -42,6 +43,7 @@ def train_adapt(
     config: AdaptConfig,
     options: AdaptOptions | None = None,
     *,
+    fabric: Fabric | None = None,
     on_step: Callable[[int, Values], None] = lambda step, values: None,
     say: Say = lambda line: None,
 ) -> ModelCard:
@@ -53,24 +55,28 @@ def train_adapt(
     either sees them, differences.png the target's tiles on which they differ most. The model that
     is saved is the target's; `predict` takes it like any other. Pixels that were kept to be trained
     on are removed in the end.
+
+    fabric  processes that were started, all of which return the card; None: this one
     """
     started, options = now(), options or AdaptOptions()
+    fabric = fabric or make_fabric(options.device, options.precision)
     settings = config.model_dump() | {"classes": domains.classes}
     config = settings_of(AdaptConfig.model_validate(settings), domains.tiles)
     folder = run_folder(out)
-    model = train_on(domains, config, options, folder, on_step=on_step, say=say)
+    model = train_on(domains, config, options, folder, fabric=fabric, on_step=on_step, say=say)
     seen = see(model, domains.target, config)
     metrics = scores_of(seen, domains, config)
     if has_twin(config):
         plain = twin_of(config)
         twin = train_on(
-            domains, plain, options, folder / "source_only", say=say,
+            domains, plain, options, folder / "source_only", fabric=fabric, say=say,
             on_step=lambda step, values: on_step(config.steps + step, values),
         )  # fmt: skip
         before = see(twin, domains.target, plain)
         metrics |= {f"source_only_{k}": v for k, v in scores_of(before, domains, plain).items()}
-        draw_embedding(folder / "domains.png", domains, config.method, before, seen)
-        draw_differences(folder / "differences.png", domains, config.method, before, seen)
+        if fabric.is_global_zero:
+            draw_embedding(folder / "domains.png", domains, config.method, before, seen)
+            draw_differences(folder / "differences.png", domains, config.method, before, seen)
     for line in warnings_of(metrics, domains.classes):
         say(line)
     encoder = _encoder_in_use(model, domains)
@@ -93,13 +99,15 @@ def train_adapt(
         version=__version__,
         intended_use=INTENDED_USE,
     )
-    save_classifier(out, card, _weights(model, encoder))
-    domains.remove_files()
-    facts = {
-        "stage": "train adapt", "model": str(out), "card": card.model_dump(mode="json"),
-        "assumed_mpp": domains.assumed_mpp,
-    }  # fmt: skip
-    write_run_record(folder / "run.json", started, facts, environment())
+    fabric.barrier()  # until all have looked at the tiles
+    if fabric.is_global_zero:
+        save_classifier(out, card, _weights(model, encoder))
+        domains.remove_files()
+        facts = {
+            "stage": "train adapt", "model": str(out), "card": card.model_dump(mode="json"),
+            "num_devices": fabric.world_size, "assumed_mpp": domains.assumed_mpp,
+        }  # fmt: skip
+        write_run_record(folder / "run.json", started, facts, environment())
     return card
 
 

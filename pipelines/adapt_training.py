@@ -31,8 +31,9 @@ from pathology.models.encode import encode, prepare, to_images
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.training.curves import draw_curves
-from pathology.training.fabric import make_fabric
+from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
+from pathology.training.together import from_first, num_processes, rank
 from pipelines.adapt_domains import AdaptOptions, Domains
 from pipelines.adapt_inputs import DomainTiles, Say
 
@@ -49,11 +50,15 @@ def train_on(
     options: AdaptOptions,
     folder: Path,
     *,
+    fabric: Fabric | None = None,
     on_step: Callable[[int, Values], None] = lambda step, values: None,
     say: Say = lambda line: None,
 ) -> DomainClassifier:
-    """The classifier with the moving average of its weights."""
-    fabric = make_fabric(options.device, options.precision)
+    """The classifier with the moving average of its weights.
+
+    fabric  processes that were started, each of which learns from its share of a batch; None: one
+    """
+    fabric = fabric or make_fabric(options.device, options.precision)
     source, num_classes = domains.train, len(domains.classes)
     torch.manual_seed(config.seed)
     encoder = _learner(domains.encoder, config) if config.is_pixels else None
@@ -66,7 +71,7 @@ def train_on(
     weight_C = class_balance(source.label_N, num_classes, config.term_weights().balance)
     balance = _balance(domains, config)
     if domains.start is not None:  # its head knows features as they are, not normalized ones
-        known = balance(model, torch.ones(num_classes), 0).statistics
+        known = from_first(lambda: balance(model, torch.ones(num_classes), 0)).statistics
         for domain, statistics in enumerate(known or ()):
             model.set_statistics(domain, statistics)
         domains.start.give_head(model)
@@ -82,7 +87,10 @@ def train_on(
     loop = Loop(config.steps, every=20, keep=keep_every)
     recipe = _recipe(domains, config)
     with _batches(domains, config, str(fabric.device)) as draw:
-        start = fit(update, draw, loop, folder, recipe, on_step=on_step, on_keep=keep)
+        start = fit(
+            update, draw, loop, folder, recipe, is_first=fabric.is_global_zero,
+            on_step=on_step, on_keep=keep,
+        )  # fmt: skip
     if start:
         say(f"went on from step {start} of an earlier run")
     return update.averaged
@@ -154,7 +162,7 @@ def _balance(domains: Domains, config: AdaptConfig) -> FeatureBalance | PixelBal
 def _batches(
     domains: Domains, config: AdaptConfig, device: str
 ) -> Iterator[Callable[[int], DomainBatch]]:
-    """The batch of a step, a function of the seed and the step; pixels are made ahead."""
+    """The batch of a step, or this process's share of it; pixels are made ahead."""
 
     taught_N = domains.taught(config)
 
@@ -174,13 +182,15 @@ def _batches(
 def _draw(
     domains: Domains, config: AdaptConfig, taught_N: NDArray[np.bool_], device: str, step: int
 ) -> DomainBatch:
+    """A function of the settings, the step and which of how many processes this is."""
     source, target = domains.train, domains.target
     random = np.random.default_rng([config.seed, step])
-    one = random.integers(len(source), size=config.batch_size)
-    other = _draw_target(random, taught_N, config)
+    mine = slice(rank(), None, num_processes())
+    one = random.integers(len(source), size=config.batch_size)[mine]
+    other = _draw_target(random, taught_N, config)[mine]
     label_T = np.where(taught_N[other], target.label_N[other], -1)
     if config.is_pixels:
-        vary = np.random.default_rng([config.seed, step, 1])
+        vary = np.random.default_rng([config.seed, step, 1 + 2 * rank()])
         source_B = _images(source, one, vary, config, device)
         if config.augment_scope:
             source_B = seen_by_camera(source_B, vary)

@@ -66,6 +66,7 @@ def train_adapt(
         typer.Option(metavar="MODEL", help="Start from its weights, e.g. a head of features."),
     ] = None,
     device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one for each GPU.")] = 1,
     precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
 ) -> None:
     """Learn from labelled tiles, and read the unlabelled ones of a microscope or another scanner.
@@ -86,34 +87,44 @@ def train_adapt(
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
     from pipelines.adapt_features import look_at_domain
+    from pipelines.adapt_processes import launched, read_together
     from pipelines.adapt_scores import score_lines
-    from pipelines.adapt_train import AdaptOptions, has_twin, read_domains, run_folder
+    from pipelines.adapt_train import AdaptOptions, Domains, has_twin, read_domains, run_folder
     from pipelines.adapt_train import train_adapt as run_training
+    from pipelines.first_process import is_first, tell
     from pipelines.progress import counting, telling
 
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]
     settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
     options = AdaptOptions(
-        device=device, precision=precision, labels=labels, target_labels=target_labels, mpp=mpp,
-        target_mpp=_mpp_of(target_mpp), weights=weights, start=start, tile_labels=tile_labels,
+        device=device, num_devices=devices, precision=precision, labels=labels,
+        target_labels=target_labels, mpp=mpp, target_mpp=_mpp_of(target_mpp), weights=weights,
+        start=start, tile_labels=tile_labels,
     )  # fmt: skip
-    one, other = look_at_domain(source), look_at_domain(target)
+    fabric, folder = launched(settings, options), run_folder(out)
     title = "tiles" if settings.is_pixels else "features"
-    with counting(title, one.num_members + other.num_members, "slides") as show_slide:
-        done = count(1)
-        domains = read_domains(
-            one, other, settings, options, run_folder(out),
-            on_slide=lambda: show_slide(next(done), ""), say=typer.echo,
-        )  # fmt: skip
+
+    def read() -> Domains:
+        one, other = look_at_domain(source), look_at_domain(target)
+        with counting(title, one.num_members + other.num_members, "slides") as show_slide:
+            done = count(1)
+            return read_domains(
+                one, other, settings, options, folder,
+                on_slide=lambda: show_slide(next(done), ""), say=tell,
+            )  # fmt: skip
+
+    domains = read_together(read, folder)
     total = settings.steps * (2 if has_twin(settings) else 1)  # a twin of the source alone
-    with counting("train", total, "steps") as show:
-        card = run_training(domains, out, settings, options, on_step=telling(show), say=typer.echo)
-    print(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
+    with counting("train", total, "steps", is_shown=is_first()) as show:
+        card = run_training(
+            domains, out, settings, options, fabric=fabric, on_step=telling(show), say=tell
+        )
+    tell(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
     for line in score_lines(card.metrics):
-        print(f"  {line}")
+        tell(f"  {line}")
     assumed = f" --assume-mpp {domains.assumed_mpp:g}" if domains.assumed_mpp else ""
-    print(f"Next: pathology predict {out} {target} --out predictions.csv{assumed}")
+    tell(f"Next: pathology predict {out} {target} --out predictions.csv{assumed}")
 
 
 def _mpp_of(word: str | None) -> float | Literal["auto"] | None:

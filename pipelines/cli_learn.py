@@ -174,6 +174,7 @@ def train_weak(
     """
     from pathology.core.config import load_config
     from pathology.weak.config import WeakConfig
+    from pipelines.first_process import is_first, tell
     from pipelines.progress import counting, telling
     from pipelines.weak_train import WeakOptions
     from pipelines.weak_train import train_weak as run_training
@@ -186,12 +187,10 @@ def train_weak(
         val_share=val_share, weights=weights, start=start, tensorboard=tensorboard,
     )  # fmt: skip
     total = settings.epochs * settings.steps_per_epoch
-    with counting("train", total, "steps") as show:
-        card = run_training(
-            run, labels, out, settings, options, on_step=telling(show), say=typer.echo
-        )
-    print(f"{out}: {' < '.join(card.grades)} by {card.method}, research use only")
+    with counting("train", total, "steps", is_shown=is_first()) as show:
+        card = run_training(run, labels, out, settings, options, on_step=telling(show), say=tell)
+    tell(f"{out}: {' < '.join(card.grades)} by {card.method}, research use only")
     reached = card.metrics["val_mean_auroc"]
     if reached >= 0:
-        print(f"  slides set aside: mean AUROC {reached:.3f} in epoch {card.metrics['epoch']:.0f}")
-    print(f"Next: pathology predict {out} {run} --out predictions.csv")
+        tell(f"  slides set aside: mean AUROC {reached:.3f} in epoch {card.metrics['epoch']:.0f}")
+    tell(f"Next: pathology predict {out} {run} --out predictions.csv")

@@ -60,6 +60,7 @@ def stain_train(
     """
     from pathology.core.config import load_config
     from pathology.stain.cycle_config import CycleConfig
+    from pipelines.first_process import is_first, tell
     from pipelines.progress import counting
     from pipelines.stain_train import TrainOptions, train_model
 
@@ -73,20 +74,18 @@ def stain_train(
         tensorboard=tensorboard,
         is_compiled=is_compiled,
     )
-    with counting("train", settings.steps, "steps") as show:
+    with counting("train", settings.steps, "steps", is_shown=is_first()) as show:
 
         def on_step(step: int, values: dict[str, float]) -> None:
             cycle = values["cycle_source"] + values["cycle_target"]
             show(step + 1, f"adversarial {values['adversarial']:.3f} cycle {cycle:.3f}")
 
-        model = train_model(
-            sources, target, out, settings, options, on_step=on_step, say=typer.echo
-        )
-    print(f"{out}: trained, fingerprint {model.fingerprint}")
+        model = train_model(sources, target, out, settings, options, on_step=on_step, say=tell)
+    tell(f"{out}: trained, fingerprint {model.fingerprint}")
     for quality, found in model.card.fidelity.items():
-        print(f"  {quality} to teacher: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}")
-    print(f"Look at {out.with_name(out.stem)}.run/panel.png and curves.png (research use only)")
-    print(f"Next: pathology stain apply INPUT --model {out} --out OUT")
+        tell(f"  {quality} to teacher: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}")
+    tell(f"Look at {out.with_name(out.stem)}.run/panel.png and curves.png (research use only)")
+    tell(f"Next: pathology stain apply INPUT --model {out} --out OUT")
 
 
 @stain.command("styles")

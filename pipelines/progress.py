@@ -62,11 +62,16 @@ def download_progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 @contextmanager
-def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
+def counting(
+    title: str, total: int, unit: str, *, is_shown: bool = True
+) -> Iterator[Callable[[int, str], None]]:
     """A function that shows how far work has come: (units done, what else to say).
 
     A bar with rate and time left in a terminal; elsewhere a line now and then.
     """
+    if not is_shown:
+        yield lambda done, said: None
+        return
     if not sys.stderr.isatty():
         yield _counting_lines(title, total, unit)
         return

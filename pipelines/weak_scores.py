@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
-from pathology.training.gather import gathered
+from pathology.training.together import gathered
 from pathology.weak.network import BagClassifier
 from pathology.weak.predict import SlideScores, score_slide
 from pipelines.weak_data import BlockReader

@@ -18,6 +18,8 @@ from pydicom.uid import JPEGBaseline8Bit, generate_uid
 
 from pathology.slides import jpeg
 
+# one thread of torch in each process: several work side by side, and sums are the same in all
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 GLASS = 243
 

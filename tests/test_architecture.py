@@ -29,6 +29,7 @@ DOORS = {  # third-party package -> the files that may import it
     "dask": {"pathology/core/batch.py"},
     "distributed": {"pathology/core/batch.py"},
     "h5py": {"pathology/interop/h5_coords.py", "pathology/interop/h5_features.py"},
+    "huggingface_hub": {"pathology/models/hub.py"},
     "timm": {"pathology/models/encoder.py"},
     "lightning_fabric": {"pathology/training/fabric.py"},
     "starlette": {

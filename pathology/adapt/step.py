@@ -26,9 +26,11 @@ from pathology.adapt.network import (
 from pathology.adapt.optimizer import make_optimizer
 from pathology.adapt.peers import NotedLabels, PeerJudges, doubt
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
+from pathology.training.together import average, from_first, rank, take_from_first
 
 REBALANCE_EVERY = 20  # steps, where features are at hand
 PIXEL_REBALANCE_EVERY = 100  # where they must be made anew
+APART = 1_000_000_007  # of the seeds of two processes
 WAIT = 0.2  # share of the steps in which the classes' shares are found, before the target teaches
 
 
@@ -48,6 +50,9 @@ Rebalance = Callable[[DomainClassifier, Tensor, int], Balance]
 
 class AdaptStep:
     """A classifier, its judge and their optimizer, on the device that the classifier is on.
+
+    In several processes each has a batch of its own; gradients are their mean, and so weights are
+    the same in all. Terms that compare a batch's tiles with each other compare those of one.
 
     class_weight_C  factors on the source's loss of each class
     rebalance       asked at the start and every so many steps, with the averaged classifier, the
@@ -73,32 +78,41 @@ class AdaptStep:
         self.autocast, self.backward = autocast, backward
         self.is_target_seen = config.is_target_seen
         self.ratio_C = torch.ones(len(class_weight_C))  # stays on the CPU
-        self.averaged = deepcopy(model).requires_grad_(False).eval()
         self.model, self.judge, self.noted = model, *_beside(config, model)
         parts = {"model": model, "judge": self.judge, "noted": self.noted}
         self.networks = nn.ModuleDict(parts)
+        take_from_first(self.networks)
+        self.averaged = deepcopy(model).requires_grad_(False).eval()
         self.optimizer = make_optimizer(config, model, self.judge, self.noted)
 
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
         if step % rebalance_every(self.config) == 0:
             self._balance(step)
-        torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
+        seed = self.config.seed * 1_000_003 + step + APART * rank()
+        torch.manual_seed(seed)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * self._rate(step)
         self.networks.train()
         values = self._terms(batch, step)
         self.optimizer.zero_grad(set_to_none=True)
-        self.backward(torch.stack(list(values.values())).sum())
+        every = torch.stack(list(values.values()))
+        self.backward(every.sum())
+        average(p.grad for p in self.networks.parameters() if p.grad is not None)
         if self.config.clip:
             for network in (self.model, self.judge):
                 nn.utils.clip_grad_norm_(network.parameters(), self.config.clip)
         self.optimizer.step()
+        if self.config.is_pixels and self.config.batch_norm != "frozen":
+            moved = (b for b in self.networks.buffers() if b.is_floating_point())
+            average(moved, is_exact=True)
         self._average(step)
-        return {name: term.item() for name, term in values.items()}
+        told = every.detach()
+        average([told])
+        return dict(zip(values, told.tolist(), strict=True))
 
     def _balance(self, step: int) -> None:
-        found = self.rebalance(self.averaged, self.ratio_C, step)
+        found = from_first(lambda: self.rebalance(self.averaged, self.ratio_C, step))
         self.ratio_C = found.ratio_C
         if found.statistics is not None:
             for domain, statistics in enumerate(found.statistics):
@@ -170,7 +184,7 @@ class AdaptStep:
         encoder = self.model.encoder
         if encoder is None:
             raise ValueError("features cannot be masked")
-        random = np.random.default_rng([self.config.seed, step, 2])
+        random = np.random.default_rng([self.config.seed, step, 2 + 2 * rank()])
         grid, share = self.config.mask_grid, self.config.mask_share
         shown_TGG = draw_shown(random, len(tiles_T3HW), grid, share)
         with self.autocast():

@@ -6,6 +6,7 @@ B batch, H, W height and width, F features. Tiles are float RGB from 0 (black) t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.state import load_tensors
+from pathology.models.hub import asked_once
 from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS, Colors, KnownEncoder
 
 OFFLINE = "tf_efficientnet_lite0"  # whose weights install from the package index
@@ -146,7 +148,8 @@ def _create(name: str, known: KnownEncoder | None, is_pretrained: bool) -> nn.Mo
     if not options.get("features_only"):
         options["num_classes"] = 0
     try:
-        made: nn.Module = timm.create_model(timm_name, pretrained=is_pretrained, **options)
+        with asked_once() if is_pretrained else nullcontext():
+            made: nn.Module = timm.create_model(timm_name, pretrained=is_pretrained, **options)
     except Exception as error:  # hubs, archives and timm raise whatever they like
         said = " ".join(str(error).split())[:160]
         if "unknown model" in said.lower():

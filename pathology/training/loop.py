@@ -62,7 +62,7 @@ def fit(
     weights of one that was not.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    start, is_over = resume(update, folder, recipe)
+    start, is_over = resume(update, folder, recipe, is_first=is_first)
     sums: Values = {}
     for step in range(start, start if is_over else loop.steps):
         values = update(draw(step), step)
@@ -86,22 +86,28 @@ def fit(
     return start
 
 
-def resume(update: Step[Batch], folder: Path, recipe: str) -> tuple[int, bool]:
+def resume(
+    update: Step[Batch], folder: Path, recipe: str, *, is_first: bool = True
+) -> tuple[int, bool]:
     """Load the checkpoint of a folder if it is of this recipe.
 
+    is_first  whether this process also takes back measurements of later steps
     Returns the step to go on from, and whether training had come to its end.
     """
     path = folder / "checkpoint.pt"
     state = load_state(path) if path.is_file() else {}
     if state.get("recipe") != recipe:
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        if is_first:
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
         return 0, False
     update.load_state_dict(state["update"])
-    start = int(state["step"])
+    start, is_over = int(state["step"]), bool(state.get("is_over", False))
+    if not is_first:
+        return start, is_over
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["step"] <= start]
     with publish(folder / "metrics.jsonl") as scratch:
         scratch.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return start, bool(state.get("is_over", False))
+    return start, is_over
 
 
 def read_metrics(path: Path) -> list[Values]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import nn
 
@@ -125,13 +126,30 @@ def test_names_nobody_knows_and_those_that_live_elsewhere() -> None:
         make_encoder("conch_v15")
 
 
-def test_weights_that_cannot_be_fetched_cost_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError) as refusal:
-        make_encoder("uni_v1")
-    assert "could not be fetched" in str(refusal.value)
-    assert "--weights" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_hub_out_of_reach_costs_one_line_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_cached: bool
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    before = constants.HF_HUB_OFFLINE
+    if is_cached:
+        kept = timm.create_model("test_resnet", pretrained=False)
+        repository = tmp_path / "models--timm--test_resnet.r160_in1k"
+        snapshot = repository / "snapshots" / ("0" * 40)
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0" * 40)
+        save_file(kept.state_dict(), snapshot / "model.safetensors")
+        found = make_encoder("test_resnet").network.state_dict()
+        assert all(torch.equal(value, kept.state_dict()[name]) for name, value in found.items())
+    else:
+        with pytest.raises(ConfigError) as refusal:
+            make_encoder("uni_v1")
+        assert "could not be fetched" in str(refusal.value)
+        assert "--weights" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    assert before == constants.HF_HUB_OFFLINE
 
 
 def test_frozen_blocks_rest_and_dropout_in_learning_ones_does_not() -> None:

@@ -17,8 +17,8 @@ from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_train import train_adapt
 from pipelines.features import weights_digest
 from pipelines.predict import predict
+from tests.pipelines.adapt_cohort import EDGE, NUM, config, write_domains
 from tests.pipelines.small_encoder import NAME, SMALLEST, write_weights
-from tests.pipelines.test_adapt import EDGE, NUM, config, write_domains
 
 
 @pytest.fixture(scope="module")

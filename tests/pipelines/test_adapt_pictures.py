@@ -8,8 +8,8 @@ import numpy as np
 from pathology.evaluation.domain_plots import DomainPoints, draw_domains
 from pipelines.adapt_pictures import NUM_TILES, OF_A_SLIDE, _tiles, most_apart
 from pipelines.adapt_train import AdaptOptions
+from tests.pipelines.adapt_cohort import config, read_domains, write_domains
 from tests.pipelines.small_encoder import write_weights
-from tests.pipelines.test_adapt import config, read_domains, write_domains
 
 
 def test_tiles_on_which_answers_differ_most_few_of_a_slide() -> None:

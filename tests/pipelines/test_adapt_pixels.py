@@ -2,17 +2,18 @@
 
 import csv
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pathology.adapt import step as adapt_step
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ConfigError
 from pathology.models.card import load_classifier
 from pathology.models.encode import to_images
+from pipelines import adapt_training
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_train import train_adapt
 from pipelines.adapt_training import Looker, train_on
@@ -20,8 +21,9 @@ from pipelines.classifier import load_for_use
 from pipelines.input_kinds import look_at
 from pipelines.predict import predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
+from tests.in_process import PATHOLOGY, pathology
+from tests.pipelines.adapt_cohort import NUM, write_domains, write_manifest
 from tests.pipelines.small_encoder import SMALLEST, write_weights
-from tests.pipelines.test_adapt import NUM, write_domains, write_manifest
 
 SETTINGS = {
     "encoder": SMALLEST, "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
@@ -70,15 +72,16 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "all.pt"
-    words = [sys.executable, "-m", "pipelines"]
     settings = {**SETTINGS, "steps": 40, "terms": "{masked: 1.0}", "clip": 5.0}
     command = [
-        *words, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
+        *PATHOLOGY, "train", "adapt", "--source", domains[0], "--target", domains[1], "--out", out,
         "--weights", weights, "--device", "cpu", "--target-mpp", 0.5, "--precision", "32",
+        "--devices", 2,
         *(w for k, v in settings.items() for w in ("--set", f"{k}={v}")),
     ]  # fmt: skip
     done = subprocess.run([str(w) for w in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("by dman, research use only") == 1  # one of two processes speaks
     assert "by the source alone" in done.stdout
     assert sorted(p.name for p in (tmp_path / "all.run").iterdir()) == [
         "checkpoint.pt", "curves.png", "differences.png", "domains.png", "metrics.jsonl",
@@ -95,11 +98,10 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
         if not torch.equal(value, encoder_weights(state)[name])
     }
     assert moved == {"layer4"}
-    ask = [
-        *words, "predict", out, domains[1], "--out", tmp_path / "p.csv", "--assume-mpp", 0.5,
+    done = pathology(
+        "predict", out, domains[1], "--out", tmp_path / "p.csv", "--assume-mpp", 0.5,
         "--device", "cpu",
-    ]  # fmt: skip
-    done = subprocess.run([str(w) for w in ask], capture_output=True, text=True)
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     right = [
@@ -162,10 +164,12 @@ def test_the_targets_statistics_are_what_predict_uses(
 
 
 def test_stopped_and_gone_on_with_to_the_same_model(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(adapt_training, "KEEP_PIXELS_EVERY", 20)
+    monkeypatch.setattr(adapt_step, "PIXEL_REBALANCE_EVERY", 12)
     terms = {"adversary": 0.1, "entropy": 0.1, "masked": 1.0}
-    long = {"steps": 104, "batch_norm": "separate", "method": "source", "terms": terms,
+    long = {"steps": 28, "batch_norm": "separate", "method": "source", "terms": terms,
             "batch_size": 2, "augment_scope": True, "normalization": "separate"}  # fmt: skip
     settings, options = config(**long), AdaptOptions(device="cpu", weights=weights)
     given = read(domains, settings, options, tmp_path)
@@ -173,7 +177,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     given = read(domains, settings, options, tmp_path)
 
     def stop(step: int, values: dict[str, float]) -> None:
-        if step == 102:  # after the checkpoint of step 100
+        if step == 22:  # after the checkpoint of step 20
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -182,7 +186,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     said: list[str] = []
     given = read(domains, settings, options, tmp_path)
     train_adapt(given, tmp_path / "part.pt", settings, options, say=said.append)
-    assert "went on from step 100 of an earlier run" in said
+    assert "went on from step 20 of an earlier run" in said
     assert not list(tmp_path.glob("*.npy"))
     one, other = (load_classifier(tmp_path / f"{name}.pt") for name in ("whole", "part"))
     assert one[0] == other[0]
@@ -194,8 +198,9 @@ def test_pixels_start_from_a_head_that_features_taught(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
     """With no rate to speak of, the second model answers as the first one does."""
-    train(domains, weights, tmp_path / "head.pt", encoder_rate=0.0, steps=100)
-    still = {"learning_rate": 1e-9, "steps": 2, "dropout": 0.0}
+    plain = {"method": "source", "normalization": "separate"}  # which has no twin
+    train(domains, weights, tmp_path / "head.pt", encoder_rate=0.0, steps=100, **plain)
+    still = {"learning_rate": 1e-9, "steps": 2, "dropout": 0.0, **plain}
     train(domains, weights, tmp_path / "all.pt", start=tmp_path / "head.pt", **still)
     train(domains, None, tmp_path / "more.pt", start=tmp_path / "all.pt", **still)
     card = load_classifier(tmp_path / "more.pt")[0]

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,13 +22,10 @@ from pipelines.feature_table import read_table
 from pipelines.features import FeatureConfig, FeatureOptions, extract_features
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
+from tests.in_process import PATHOLOGY, pathology
 from tests.pipelines.small_encoder import write_weights
 
 SLIDES = ("a", "b", "c")
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "pipelines", *map(str, words)]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(SLIDES):
         write_pyramid(slides / f"{name}.tif", tissue_pixels(1200, 900, seed=number), mpp=0.5)
     write_pyramid(slides / "glass.tif", np.full((600, 800, 3), 243, np.uint8), mpp=0.5)
-    words = command("tile", slides, "--out", folder / "run", "--set", "tile.size_px=128")
-    subprocess.run(words, check=True, capture_output=True)
+    words = [*PATHOLOGY, "tile", slides, "--out", folder / "run", "--set", "tile.size_px=128"]
+    subprocess.run(list(map(str, words)), check=True, capture_output=True)
     return folder / "run"
 
 
@@ -58,8 +54,8 @@ def extract(run: Path, out: Path, weights: Path, **settings: object) -> list[obj
 
 def test_as_a_command(run: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "features"
-    words = command("features", run, "--encoder", "resnet10t", "--weights", weights, "--out", out)
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = ["features", run, "--encoder", "resnet10t", "--weights", weights, "--out", out]
+    done = pathology(*words)
     assert done.returncode == 0, done.stderr
     assert "Next: pathology train weak" in done.stdout
     rows = {row.slide_id: row for row in read_table(out / "features.csv")}
@@ -68,7 +64,7 @@ def test_as_a_command(run: Path, weights: Path, tmp_path: Path) -> None:
     assert rows["glass"].reason
     record = json.loads((out / "run.json").read_text())
     assert (record["encoder"], record["num_features"]) == ("resnet10t", 512)
-    again = subprocess.run(words, capture_output=True, text=True)
+    again = pathology(*words)
     assert [row.status for row in read_table(out / "features.csv") if row.num_tiles] == ["kept"] * 3
     assert again.returncode == 0
 
@@ -141,10 +137,9 @@ def test_a_damaged_store_costs_itself(run: Path, weights: Path, tmp_path: Path) 
     data = bytearray(shard.read_bytes())
     data[: len(data) // 2] = bytes(len(data) // 2)
     shard.write_bytes(bytes(data))
-    words = command(
+    done = pathology(
         "features", copy, "--encoder", "resnet10t", "--weights", weights, "--out", tmp_path / "f"
     )
-    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     rows = {row.slide_id: row for row in read_table(tmp_path / "f" / "features.csv")}
     assert [rows[name].status for name in SLIDES] == ["done", "failed", "done"]
@@ -154,10 +149,11 @@ def test_a_damaged_store_costs_itself(run: Path, weights: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_killed_and_gone_on_with(run: Path, weights: Path, tmp_path: Path) -> None:
-    words = command(
-        "features", run, "--encoder", "resnet10t", "--weights", weights, "--out", tmp_path / "f"
+    words = ["features", run, "--encoder", "resnet10t", "--weights", weights]
+    words = [*map(str, words), "--out", str(tmp_path / "f")]
+    process = subprocess.Popen(
+        [*PATHOLOGY, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "f").glob("*.h5")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -165,7 +161,7 @@ def test_killed_and_gone_on_with(run: Path, weights: Path, tmp_path: Path) -> No
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.h5")}
     assert before
-    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert pathology(*words).returncode == 0
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
     assert sorted(path.name for path in (tmp_path / "f").glob("*.h5")) == ["a.h5", "b.h5", "c.h5"]
     assert not list((tmp_path / "f").glob(".*.tmp"))

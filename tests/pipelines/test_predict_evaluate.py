@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -22,6 +20,7 @@ from pipelines.grade_maps import draw_maps
 from pipelines.predict import predict
 from pipelines.prediction_tables import slides_table
 from pipelines.weak_train import WeakOptions, train_weak
+from tests.in_process import pathology
 from tests.pipelines.weak_cohort import GRADES, write_cohort
 
 SETTINGS = WeakConfig.model_validate(
@@ -59,11 +58,7 @@ def write_truth(features: Path, manifest: Path, share: float = 0.3) -> None:
 def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
     features, manifest, model = trained
     out, maps = tmp_path / "predictions.csv", tmp_path / "maps"
-    words = [
-        sys.executable, "-m", "pipelines", "predict", model, features, "--out", out,
-        "--maps", maps, "--device", "cpu",
-    ]  # fmt: skip
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    done = pathology("predict", model, features, "--out", out, "--maps", maps, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert list(rows[0]) == [
@@ -77,11 +72,7 @@ def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
     assert {row["problem"] for row in slides} == {""}
     assert len(list(maps.glob("*.png"))) == 24
     assert not list(tmp_path.glob(".*"))
-    words = [
-        sys.executable, "-m", "pipelines", "evaluate", out, "--labels", manifest,
-        "--out", tmp_path / "eval",
-    ]  # fmt: skip
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    done = pathology("evaluate", out, "--labels", manifest, "--out", tmp_path / "eval")
     assert done.returncode == 0, done.stderr
     assert "balanced accuracy" in done.stdout
     found = json.loads((tmp_path / "eval" / "metrics.json").read_text())
@@ -199,9 +190,8 @@ def test_maps_show_where_the_worst_tissue_lies(
 def test_predictions_go_to_other_programs(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
     features, _, model = trained
     predict(model, features, tmp_path / "p.csv")
-    command = [sys.executable, "-m", "pipelines", "export", tmp_path / "p.csv", "--out", tmp_path]
     asked = [word for name in ("regions", "ome-tiff", "parquet") for word in ("--format", name)]
-    done = subprocess.run([*map(str, command), *asked], capture_output=True, text=True)
+    done = pathology("export", tmp_path / "p.csv", "--out", tmp_path, *asked)
     assert done.returncode == 0, done.stderr
     tiles = pyarrow.parquet.read_table(tmp_path / "tiles.parquet").to_pydict()
     slides = pyarrow.parquet.read_table(tmp_path / "slides.parquet").to_pydict()

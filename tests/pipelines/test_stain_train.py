@@ -2,10 +2,8 @@
 
 import importlib.util
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from pipelines.stain_domains import read_domains
 from pipelines.stain_styles import COLUMN, list_styles, styles_of, write_styles
 from pipelines.stain_train import TrainOptions, train_model
 from pipelines.tile_samples import sample_slides
+from tests.in_process import PATHOLOGY, pathology
 from tests.stain.synthetic import MATRIX, he_tiles
 from tests.stain.test_normalize_store import make_store
 
@@ -64,25 +63,22 @@ def pictures(tmp_path: Path) -> tuple[Path, Path]:
     return source, write_pictures(tmp_path / "centre_b", he_tiles(4, 64, matrix=OTHER, seed=1))
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "pipelines", "stain", *map(str, words)]
-
-
 def settings(steps: int) -> list[str]:
     return [word for setting in [*TINY, f"steps={steps}"] for word in ("--set", setting)]
 
 
 def train_words(pictures: tuple[Path, Path], out: Path, steps: int) -> list[str]:
     source, target = pictures
-    return command(
-        "train", source, "--target", target, "--out", out, "--device", "cpu",
+    words = [
+        "stain", "train", source, "--target", target, "--out", out, "--device", "cpu",
         "--panel-every", 20, *settings(steps),
-    )  # fmt: skip
+    ]  # fmt: skip
+    return list(map(str, words))
 
 
 def test_train_then_apply_as_commands(pictures: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "style.pt"
-    done = subprocess.run(train_words(pictures, out, 40), capture_output=True, text=True)
+    done = pathology(*train_words(pictures, out, 40))
     assert done.returncode == 0, done.stderr
     assert "Next: pathology stain apply" in done.stdout
     assert "train: 40/40 steps" in done.stderr
@@ -95,8 +91,7 @@ def test_train_then_apply_as_commands(pictures: tuple[Path, Path], tmp_path: Pat
         ["centre_a"], 4, "centre_b",
     )  # fmt: skip
     assert set(card["fidelity"]) == {"student", "lut"}
-    words = command("apply", pictures[0], "--model", out, "--out", tmp_path / "out")
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = pathology("stain", "apply", pictures[0], "--model", out, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
         "0.png", "1.png", "2.png", "3.png",
@@ -108,10 +103,11 @@ def test_a_killed_training_goes_on_to_the_same_model(
     pictures: tuple[Path, Path], tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
-    subprocess.run(train_words(pictures, whole, 100), check=True, capture_output=True)
+    assert pathology(*train_words(pictures, whole, 60)).returncode == 0
     process = subprocess.Popen(
-        train_words(pictures, cut, 100), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        [*PATHOLOGY, *train_words(pictures, cut, 60)], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     checkpoint = tmp_path / "cut.run" / "checkpoint.pt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
@@ -119,11 +115,9 @@ def test_a_killed_training_goes_on_to_the_same_model(
     process.send_signal(signal.SIGKILL)
     process.wait()
     stopped_at = load_state(checkpoint)["step"]
-    assert 20 <= stopped_at < 100
+    assert 20 <= stopped_at < 60
     assert not cut.exists()
-    done = subprocess.run(
-        train_words(pictures, cut, 100), check=True, capture_output=True, text=True
-    )
+    done = pathology(*train_words(pictures, cut, 60))
     assert f"went on from step {stopped_at}" in done.stdout
     assert load_model(cut).fingerprint == load_model(whole).fingerprint
     lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole.run", "cut.run")]
@@ -132,16 +126,15 @@ def test_a_killed_training_goes_on_to_the_same_model(
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(pictures: tuple[Path, Path], tmp_path: Path) -> None:
-    words = [*train_words(pictures, tmp_path / "style.pt", 40), "--devices", "2"]
+    words = [*PATHOLOGY, *train_words(pictures, tmp_path / "style.pt", 20), "--devices", "2"]
     done = subprocess.run(
         words,
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(read_metrics(tmp_path / "style.run" / "metrics.jsonl")) == 2
+    assert len(read_metrics(tmp_path / "style.run" / "metrics.jsonl")) == 1
     assert json.loads((tmp_path / "style.run" / "run.json").read_text())["num_devices"] == 2
     load_model(tmp_path / "style.pt")
 
@@ -203,7 +196,7 @@ def test_bf16_trains_the_same_model_but_for_rounding(
     for precision in ("32", "bf16"):
         out = tmp_path / f"{precision}.pt"
         options = TrainOptions(device="cpu", precision=precision, panel_every=20)
-        model = train_model([source], target, out, tiny(40), options)
+        model = train_model([source], target, out, tiny(20), options)
         assert all(value.dtype == torch.float32 for value in model.teacher.state_dict().values())
         curves.append(read_metrics(tmp_path / f"{precision}.run" / "metrics.jsonl"))
     for whole, half in zip(*curves, strict=True):

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -22,10 +21,11 @@ from pipelines.predict import predict
 from pipelines.weak_start import start_from
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
-from tests.pipelines.small_encoder import write_weights
+from tests.in_process import PATHOLOGY, pathology
+from tests.pipelines.small_encoder import SMALLEST, write_weights
 
 SETTINGS = {
-    "encoder": "resnet10t", "tile_px": 64, "epochs": 2, "epoch_tiles": 48, "slides_per_step": 4,
+    "encoder": SMALLEST, "tile_px": 64, "epochs": 2, "epoch_tiles": 48, "slides_per_step": 4,
     "tiles_per_slide": 4, "width": 16, "learning_rate": 0.003,
 }  # fmt: skip
 
@@ -52,14 +52,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             [["slide_id", "case_id", "slide_path", "label", "split", "truth_path"], *rows]
         )
     words = ["tile", folder / "slides.csv", "--out", folder / "run", "--set", "tile.size_px=128"]
-    words = [sys.executable, "-m", "pipelines", *map(str, words)]
-    subprocess.run(words, check=True, capture_output=True)
+    subprocess.run([*PATHOLOGY, *map(str, words)], check=True, capture_output=True)
     return folder / "run", folder / "slides.csv"
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
+    return write_weights(tmp_path_factory.mktemp("weights") / "small.pt", name=SMALLEST)
 
 
 def train(run: tuple[Path, Path], out: Path, weights: Path, **more: object) -> None:
@@ -73,7 +72,7 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
     train(run, tmp_path / "m.pt", weights)
     card, state = load_classifier(tmp_path / "m.pt")
     assert card.has_encoder
-    assert (card.tiles.encoder, card.tiles.encoder_px, card.tiles.size_px) == ("resnet10t", 64, 128)
+    assert (card.tiles.encoder, card.tiles.encoder_px, card.tiles.size_px) == (SMALLEST, 64, 128)
     before = torch.load(weights, weights_only=True)
     moved = [
         name
@@ -92,7 +91,7 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
     assert "tiles/s: read" in said[0]
     features = tmp_path / "features"
     extract_features(
-        run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
+        run[0], features, FeatureConfig(encoder=SMALLEST, size_px=64),
         FeatureOptions(weights=weights),
     )  # fmt: skip
     with pytest.raises(ContractError, match="the encoder's weights are"):
@@ -120,9 +119,9 @@ def test_whole_slides_are_tiled_as_the_model_wants(
 ) -> None:
     train(run, tmp_path / "m.pt", weights, epochs=1)
     predict(tmp_path / "m.pt", run[0], tmp_path / "from_run.csv")
-    words = [sys.executable, "-m", "pipelines", "predict", tmp_path / "m.pt"]
+    words = ["predict", tmp_path / "m.pt"]
     one = [*words, run[1].parent / "s3.tif", "--out", tmp_path / "one.csv", "--device", "cpu"]
-    done = subprocess.run([*map(str, one)], capture_output=True, text=True)
+    done = pathology(*one)
     assert done.returncode == 0, done.stderr
     wanted = [
         row
@@ -134,14 +133,14 @@ def test_whole_slides_are_tiled_as_the_model_wants(
     shutil.copy(run[1].parent / "s4.tif", tmp_path / "two")
     (tmp_path / "two" / "broken.tif").write_bytes(b"II*")
     two = [*words, tmp_path / "two", "--out", tmp_path / "one.csv", "--device", "cpu"]
-    done = subprocess.run([*map(str, two)], capture_output=True, text=True)
+    done = pathology(*two)
     assert done.returncode == 1, done.stderr
     rows = list(csv.DictReader((tmp_path / "one.slides.csv").read_text().splitlines()))
     assert sorted((row["slide_id"], bool(row["grade"])) for row in rows) == [
         ("broken", False), ("s4", True),  # and not s3, whose tiles are still there
     ]  # fmt: skip
     none = [*words, tmp_path / "two" / "broken.tif", "--out", tmp_path / "none.csv"]
-    done = subprocess.run([*map(str, none)], capture_output=True, text=True)
+    done = pathology(*none)
     assert done.returncode and "none of its slides has tiles" in done.stderr
     assert "neither OpenSlide" in next(r["problem"] for r in rows if r["slide_id"] == "broken")
 
@@ -175,7 +174,7 @@ def test_a_training_starts_from_the_head_of_features(
 ) -> None:
     features = tmp_path / "features"
     extract_features(
-        run[0], features, FeatureConfig(encoder="resnet10t", size_px=64),
+        run[0], features, FeatureConfig(encoder=SMALLEST, size_px=64),
         FeatureOptions(weights=weights),
     )  # fmt: skip
     head = WeakConfig.model_validate(SETTINGS | {"epochs": 3})
@@ -208,7 +207,7 @@ def test_a_training_starts_from_the_head_of_features(
     grades = ("benign", "malignant")
     stranger = make_encoder("resnet18", is_pretrained=False)
     named = WeakConfig.model_validate(SETTINGS | {"grades": grades})
-    with pytest.raises(ConfigError, match="Set encoder=resnet10t"):
+    with pytest.raises(ConfigError, match=f"Set encoder={SMALLEST}"):
         start_from(BagClassifier(bag_network(named, 512), stranger), tmp_path / "head.pt", grades)
 
 

@@ -17,6 +17,7 @@ from pathology.models.card import ContractError, load_classifier
 from pathology.training.loop import read_metrics
 from pathology.weak.config import WeakConfig
 from pipelines.weak_train import WeakOptions, train_weak
+from tests.in_process import PATHOLOGY, pathology
 from tests.pipelines.weak_cohort import GRADES, NUM_FEATURES, write_cohort
 
 FAST = {
@@ -24,10 +25,6 @@ FAST = {
     "learning_rate": 0.01,
 }  # fmt: skip
 CPU = WeakOptions(device="cpu")
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "pipelines", *map(str, words)]
 
 
 def settings(**more: object) -> list[str]:
@@ -46,10 +43,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_as_a_command(cohort: tuple[Path, Path], tmp_path: Path) -> None:
     features, manifest = cohort
     out = tmp_path / "grades.pt"
-    words = command(
-        "train", "weak", features, "--labels", manifest, "--out", out, "--device", "cpu"
-    )
-    done = subprocess.run([*words, *settings()], capture_output=True, text=True)
+    words = ["train", "weak", features, "--labels", manifest, "--out", out, "--device", "cpu"]
+    done = pathology(*words, *settings())
     assert done.returncode == 0, done.stderr
     assert "healthy < adenoma < carcinoma" in done.stdout
     assert "Next: pathology predict" in done.stdout
@@ -86,11 +81,13 @@ def test_killed_and_gone_on_with_to_the_same_model(
     whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
 
     def words(out: Path) -> list[str]:
-        line = command("train", "weak", features, "--labels", manifest, "--out", out)
-        return [*line, "--device", "cpu", *settings(epochs=40, patience=40)]
+        line = ["train", "weak", features, "--labels", manifest, "--out", out, "--device", "cpu"]
+        return [*map(str, line), *settings(epochs=20, patience=20)]
 
-    subprocess.run(words(whole), check=True, capture_output=True)
-    process = subprocess.Popen(words(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert pathology(*words(whole)).returncode == 0
+    process = subprocess.Popen(
+        [*PATHOLOGY, *words(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     checkpoint = tmp_path / "cut.run" / "checkpoint.pt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
@@ -98,9 +95,9 @@ def test_killed_and_gone_on_with_to_the_same_model(
     process.send_signal(signal.SIGKILL)
     process.wait()
     stopped = load_state(checkpoint)
-    assert 0 < stopped["step"] < 40 * config().steps_per_epoch
+    assert 0 < stopped["step"] < 20 * config().steps_per_epoch
     assert not cut.exists()
-    done = subprocess.run(words(cut), check=True, capture_output=True, text=True)
+    done = pathology(*words(cut))
     assert "went on from step" in done.stdout
     ends = [load_state(tmp_path / f"{name}.run" / "checkpoint.pt") for name in ("whole", "cut")]
     scores = [end["update"]["memory"]["scores"] for end in ends]
@@ -115,19 +112,22 @@ def test_killed_and_gone_on_with_to_the_same_model(
 def test_two_processes_think_the_same_of_tiles_as_one(
     cohort: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    features, manifest = cohort
-    scores = []
-    for devices in (1, 2):
-        out = tmp_path / f"{devices}.pt"
-        line = command("train", "weak", features, "--labels", manifest, "--out", out)
-        more = settings(epochs=4, dropout=0.0, patience=9)
-        done = subprocess.run(
-            [*line, "--device", "cpu", "--devices", str(devices), *more],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        state = load_state(tmp_path / f"{devices}.run" / "checkpoint.pt")
-        scores.append(state["update"]["memory"]["scores"].numpy())
+    """torchrun starts the two; the command line is the same."""
+    more: dict[str, object] = {"epochs": 4, "dropout": 0.0, "patience": 9}
+    train_weak(*cohort, tmp_path / "1.pt", config(**more), CPU)
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "pipelines",
+    ]  # fmt: skip
+    line = ["train", "weak", cohort[0], "--labels", cohort[1], "--out", tmp_path / "2.pt"]
+    done = subprocess.run(
+        [*torchrun, *map(str, line), "--device", "cpu", *settings(**more)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("12 slides train") == 1  # one of them speaks
+    states = [load_state(tmp_path / f"{num}.run" / "checkpoint.pt") for num in (1, 2)]
+    scores = [state["update"]["memory"]["scores"].numpy() for state in states]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
     assert scores[0].min() < 0.9
 
@@ -137,10 +137,10 @@ def test_processes_whose_slides_are_of_one_grade(cohort: tuple[Path, Path], tmp_
     features, manifest = cohort
     labels = tmp_path / "slides.csv"
     labels.write_text(manifest.read_text().replace("adenoma", "carcinoma"))
-    line = command("train", "weak", features, "--labels", labels, "--out", tmp_path / "m.pt")
+    line = ["train", "weak", features, "--labels", labels, "--out", tmp_path / "m.pt"]
     more = settings(epochs=2, method="clam-mb", slides_per_step=2)  # one slide, one grade each
     done = subprocess.run(
-        [*line, "--device", "cpu", "--devices", "2", *more],
+        [*PATHOLOGY, *map(str, line), "--device", "cpu", "--devices", "2", *more],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -224,12 +224,10 @@ def test_splits_as_a_command_and_a_training_on_one(
     cohort: tuple[Path, Path], tmp_path: Path
 ) -> None:
     features, manifest = cohort
-    words = command("splits", manifest, "--folds", 3, "--out", tmp_path / "splits")
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = pathology("splits", manifest, "--folds", 3, "--out", tmp_path / "splits")
     assert done.returncode == 0, done.stderr
     assert "fold 2, 8 train, 8 val, 8 test" in done.stdout
-    words = command("splits", manifest, "--leave-centres-out", "--out", tmp_path / "centres")
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = pathology("splits", manifest, "--leave-centres-out", "--out", tmp_path / "centres")
     assert "centre centre1" in done.stdout
     said: list[str] = []
     options = WeakOptions(device="cpu", splits=tmp_path / "splits" / "splits_1.csv")
