@@ -167,6 +167,9 @@ def run(
         float | None, typer.Option(min=0.001, help="Seconds a slide may take in a stage.")
     ] = None,
     device: Device = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that share a training, one for each GPU.")
+    ] = 1,
 ) -> None:
     """From slides, and pictures of a microscope, to a report: all from one file.
 
@@ -182,7 +185,7 @@ def run(
     """
     from pipelines.run import Choice, RunOptions, run_all
 
-    options = RunOptions(workers, scheduler, timeout, device)
+    options = RunOptions(workers, scheduler, timeout, device, devices)
     raise typer.Exit(run_all(config, set_ or [], options, Choice(start, until, dry_run)))
 
 

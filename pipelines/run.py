@@ -13,6 +13,7 @@ from pipelines import restain, tile_work
 from pipelines.run_config import RunConfig, RunFolder
 from pipelines.run_plan import RunOptions
 from pipelines.run_stages import stages_of
+from pipelines.run_together import Leader, follow, is_follower, meet
 from pipelines.stages import Choice, Ended, Record, run_stages
 
 __all__ = ["Choice", "RunConfig", "RunOptions", "run_all", "run_config"]
@@ -38,10 +39,16 @@ def run_config(config: RunConfig, home: Path, options: RunOptions, choice: Choic
     folder = RunFolder(home / config.out)
     stages, notes = stages_of(config, home, options)
     if not choice.is_dry:
+        meet(options)
+        if is_follower():
+            follow(stages)
+            return 0
         prepare_workers(_preload(config, home))  # one server for all stages
     for note in notes:
         print(f"note: {note}")
-    ended = run_stages(stages, Record.read(folder.record), choice, print)
+    leader = Leader()
+    ended = run_stages(leader.leading(stages), Record.read(folder.record), choice, print)
+    leader.dismiss()
     print(_summary(ended, folder, choice))
     return max((one.code for one in ended), default=0)
 

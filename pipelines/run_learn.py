@@ -11,6 +11,7 @@ from pathology.weak.config import WeakConfig
 from pipelines.evaluate import evaluate
 from pipelines.feature_table import TABLE, read_table
 from pipelines.features import FeatureOptions, extract_features
+from pipelines.first_process import is_first, tell
 from pipelines.grade_maps import draw_maps
 from pipelines.input_kinds import stores_of
 from pipelines.predict import SlideGrade, predict
@@ -47,7 +48,14 @@ def weak_stages(run: Planned, config: WeakConfig) -> list[Stage]:
             (upstream,),
             is_thrifty=True,
         ),
-        Stage("weak", partial(_train, run, config), of_weak, (folder.weak,), ("features",)),
+        Stage(
+            "weak",
+            partial(_train, run, config),
+            of_weak,
+            (folder.weak,),
+            ("features",),
+            is_shared=True,
+        ),
         Stage(
             "predict",
             partial(_predict, run),
@@ -96,11 +104,12 @@ def _extract(run: Planned) -> int:
 
 
 def _train(run: Planned, config: WeakConfig) -> int:
-    options = WeakOptions(device=run.options.device)
-    with counting("weak", config.epochs * config.steps_per_epoch, "steps") as show:
+    options = WeakOptions(device=run.options.device, num_devices=run.options.num_devices)
+    total = config.epochs * config.steps_per_epoch
+    with counting("weak", total, "steps", is_shown=is_first()) as show:
         train_weak(
             run.folder.features, run.manifest, run.folder.weak, config, options,
-            on_step=telling(show), say=print,
+            on_step=telling(show), say=tell,
         )  # fmt: skip
     return 0
 

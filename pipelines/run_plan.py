@@ -20,12 +20,16 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; nothing here changes what comes out."""
+    """How a run is done; nothing here changes what comes out.
+
+    num_devices  processes that share a training, a GPU for each
+    """
 
     workers: int | None = None
     scheduler: str | None = None
     timeout_s: float | None = None
     device: str = "auto"
+    num_devices: int = 1
 
     @property
     def num_workers(self) -> int:

@@ -14,8 +14,10 @@ from pathology.core.config import StageConfig
 from pathology.models.card import load_classifier
 from pathology.training.fabric import device_of
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
+from pipelines.adapt_processes import launched, read_together
 from pipelines.adapt_train import assumed_mpp, has_twin, run_folder, train_adapt
 from pipelines.evaluate import evaluate
+from pipelines.first_process import is_first, tell
 from pipelines.input_kinds import TileInput, look_at
 from pipelines.predict import SlideGrade, predict
 from pipelines.prediction_tables import slides_table
@@ -52,6 +54,7 @@ def scope_stages(run: Planned, images: MicroscopeImages) -> list[Stage]:
             of_adapt,
             tuple(folder.adapted(method) for method in methods),
             ("tile", "predict"),
+            is_shared=True,
         ),
         Stage(
             "microscope",
@@ -90,22 +93,24 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _adapt(run: Planned, config: AdaptConfig, pictures: TileInput, methods: list[str]) -> int:
-    domains = None
+    domains, options = None, _options(run)
+    fabric = launched(config, options)
     for method in methods:
         one = config.model_copy(update={"method": method})
+        out = run.folder.adapted(method)
         if domains is None or config.is_pixels:  # pixels are removed after each training
-            domains = _read(run, one, pictures)
-        out, options = run.folder.adapted(method), _options(run)
+            domains = read_together(partial(_read, run, one, pictures), run_folder(out))
         total = one.steps * (2 if has_twin(one) else 1)
-        with counting(f"adapt, {method}", total, "steps") as show:
-            train_adapt(domains, out, one, options, on_step=telling(show), say=print)
+        with counting(f"adapt, {method}", total, "steps", is_shown=is_first()) as show:
+            train_adapt(domains, out, one, options, fabric=fabric, on_step=telling(show), say=tell)
     return 0
 
 
 def _options(run: Planned) -> AdaptOptions:
     images = run.config.microscope
     return AdaptOptions(
-        device=run.options.device, labels=run.manifest, tile_labels=run.folder.predictions,
+        device=run.options.device, num_devices=run.options.num_devices, labels=run.manifest,
+        tile_labels=run.folder.predictions,
         target_mpp=images.mpp if images else None, weights=run.encoder_weights,
     )  # fmt: skip
 
@@ -121,7 +126,7 @@ def _read(run: Planned, config: AdaptConfig, pictures: TileInput) -> Domains:
         return read_domains(
             source, target, config, _options(run),
             run_folder(run.folder.adapted(config.method)),
-            on_slide=lambda: show(next(done), ""), say=print,
+            on_slide=lambda: show(next(done), ""), say=tell,
         )  # fmt: skip
 
 

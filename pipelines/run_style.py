@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pathology.core.errors import ConfigError
 from pathology.stain.config import StainConfig
+from pipelines.first_process import is_first, tell
 from pipelines.input_kinds import TileInput, look_at
 from pipelines.progress import counting, telling
 from pipelines.run_plan import Planned, recipe_of, tiles_digest
@@ -38,11 +39,11 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
         if learned is None:
             fit_model(target, run.folder.style(is_learned=False), config)
             return 0
-        options = TrainOptions(device=run.options.device)
-        with counting("style", learned.steps, "steps") as show:
+        options = TrainOptions(device=run.options.device, num_devices=run.options.num_devices)
+        with counting("style", learned.steps, "steps", is_shown=is_first()) as show:
             train_model(
                 [_some(given, others)], target, run.folder.style(is_learned=True), learned,
-                options, on_step=telling(show), say=print,
+                options, on_step=telling(show), say=tell,
             )  # fmt: skip
         return 0
 
@@ -54,7 +55,8 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
         )  # fmt: skip
 
     product = run.folder.style(is_learned=learned is not None)
-    return Stage("style", work, recipe, (product,), ("tile",))
+    is_shared = learned is not None
+    return Stage("style", work, recipe, (product,), ("tile",), is_shared=is_shared)
 
 
 def _some(given: TileInput, slide_ids: Collection[str]) -> TileInput:

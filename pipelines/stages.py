@@ -26,6 +26,7 @@ class Stage:
     products  files and folders it leaves; where they are there, made by this recipe, it is kept
     needs     stages without which it is left out
     is_thrifty  whether it sees for itself, slide by slide, what is missing: it is asked each time
+    is_shared   whether all processes of a run take part in it, where there are several
     """
 
     name: str
@@ -34,6 +35,7 @@ class Stage:
     products: tuple[Path, ...]
     needs: tuple[str, ...] = ()
     is_thrifty: bool = False
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
