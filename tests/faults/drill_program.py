@@ -1,24 +1,29 @@
-"""Does a run again and again, killed at another place each time, and once to its end.
+"""Does one run in several ways: undisturbed, killed in every stage, and without room for files.
 
-drill_program.py SETTINGS OUT PLAN: PLAN is JSON, a list of stages and of seconds after which the
-run is killed once the stage has begun. Prints, as JSON, the stages that were on record after each
-kill, and the exit code of the last run. Torch is imported once: each run is a fork.
+drill_program.py SETTINGS DIR: into DIR/whole, DIR/killed and DIR/full. The last two are done once
+more in the end, undisturbed. Prints what was seen as JSON. Each run is a fork: libraries are loaded
+once.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from pathology.core.run_record import environment
 from pipelines.run import Choice, RunOptions, run_all
 
+SHARE = 0.15  # of the seconds that a stage took undisturbed, after which it is killed
+LARGEST_FILE = 60_000  # bytes: more than any table, less than the model of the slides
 
-def start(settings: Path, out: Path) -> tuple[int, int]:
+
+def start(settings: Path, out: Path, largest: int = resource.RLIM_INFINITY) -> tuple[int, int]:
     """A run in a process of its own: its number, and the end of a pipe with what it says."""
     reading, writing = os.pipe()
     process = os.fork()
@@ -28,6 +33,7 @@ def start(settings: Path, out: Path) -> tuple[int, int]:
     os.close(reading)
     os.dup2(writing, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     code = 70
     try:
         options = RunOptions(workers=0, device="cpu")
@@ -35,6 +41,15 @@ def start(settings: Path, out: Path) -> tuple[int, int]:
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def finish(settings: Path, out: Path, largest: int = resource.RLIM_INFINITY) -> dict[str, Any]:
+    """A run to its end: its exit code, and what it said."""
+    process, reading = start(settings, out, largest)
+    with os.fdopen(reading) as said:
+        text = said.read()
+    _, status = os.waitpid(process, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "said": text}
 
 
 def kill_in(settings: Path, out: Path, stage: str, seconds: float) -> list[str]:
@@ -47,19 +62,30 @@ def kill_in(settings: Path, out: Path, stage: str, seconds: float) -> list[str]:
                 break
         os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    record = out / "stages.json"
-    return list(json.loads(record.read_text())["stages"]) if record.is_file() else []
+    return list(stages(out))
+
+
+def stages(out: Path) -> dict[str, dict[str, float]]:
+    """The stages on record, with the seconds that they took."""
+    path = out / "stages.json"
+    found = json.loads(path.read_text())["stages"] if path.is_file() else {}
+    return dict(found)
 
 
 def main() -> None:
-    settings, out, plan = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    settings, folder = Path(sys.argv[1]), Path(sys.argv[2])
     environment()  # once, before the forks
-    seen = [kill_in(settings, out, stage, seconds) for stage, seconds in plan]
-    process, reading = start(settings, out)
-    with os.fdopen(reading) as said:
-        said.read()
-    _, status = os.waitpid(process, 0)
-    print(json.dumps({"seen": seen, "code": os.waitstatus_to_exitcode(status)}))
+    whole = finish(settings, folder / "whole")
+    took = {name: stage["seconds"] for name, stage in stages(folder / "whole").items()}
+    killed = folder / "killed"
+    seen = {name: kill_in(settings, killed, name, SHARE * took[name]) for name in took}
+    full = finish(settings, folder / "full", LARGEST_FILE)
+    left = [str(path) for path in folder.glob("full/**/*.pt")]
+    facts = {
+        "whole": whole, "seen": seen, "killed": finish(settings, killed), "full": full,
+        "left": left, "emptied": finish(settings, folder / "full"),
+    }  # fmt: skip
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":
