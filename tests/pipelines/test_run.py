@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
 from pipelines.run import Choice, RunConfig, RunOptions, run_all
 from tests.conftest import tissue_pixels, write_pyramid
+from tests.in_process import PATHOLOGY, pathology
 from tests.pipelines.small_encoder import SMALLEST, write_weights
 
 NUM, EDGE = 12, 128
@@ -128,8 +128,7 @@ def test_slides_without_labels_are_tiled_and_reported(settings: Path, tmp_path: 
         writer.writerow(["slide_id", "slide_path"])
         writer.writerows([r["slide_id"], settings.parent / r["slide_path"]] for r in rows)
     (tmp_path / "run.yaml").write_text("manifest: slides.csv\nout: out\n")
-    command = [sys.executable, "-m", "pipelines", "run", str(tmp_path / "run.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = pathology("run", tmp_path / "run.yaml")
     assert done.returncode == 0, done.stderr
     assert "note: the slides have no labels: nothing is trained" in done.stdout
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -150,7 +149,7 @@ def test_a_killed_run_goes_on(settings: Path, tmp_path: Path) -> None:
     changed["weak"]["epochs"] = 60
     path = settings.with_name("killed.yaml")
     path.write_text(yaml.safe_dump(changed))
-    command = [sys.executable, "-m", "pipelines", "run", str(path), "--workers", "1"]
+    command = [*PATHOLOGY, "run", str(path), "--workers", "1"]
     begun = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -163,7 +162,7 @@ def test_a_killed_run_goes_on(settings: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "stages.json").read_text())["stages"]
     assert list(record) == ["tile", "stain", "features"]
     assert not (tmp_path / "grades.pt").exists()
-    done = subprocess.run([*command, "--until", "predict"], capture_output=True, text=True)
+    done = pathology("run", path, "--workers", 1, "--until", "predict")
     assert done.returncode == 1, done.stderr  # the broken slide
     assert "went on from step" in done.stdout
     assert (tmp_path / "predictions.csv").is_file()
