@@ -8,7 +8,7 @@ import lzma
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,7 @@ class TiffReader:
         plane_xy = to_plane(l0_xy, plan.plane)
         if (plane_xy % plan.size_px).any():
             return None
-        streams = []
-        for column, row in (plane_xy // plan.size_px).tolist():
-            data = self._fetch(page, column, row)
-            if not data:
-                return None
-            streams.append(jpeg.whole_stream(data, page.tables, page.is_rgb))
-        return streams
+        return self._streams(page, (plane_xy // plan.size_px).tolist())
 
     def iter_halved(
         self, l0_xy: NDArray[np.int64], plan: ReadPlan, quality: int
@@ -129,12 +123,21 @@ class TiffReader:
         planes = np.empty((3, edge, edge), np.uint8)
         for x, y in plane_xy.tolist():
             places = places_in(x, y, edge, edge, tile_w, tile_h, page.grid)
-            stored = [self._fetch(page, column, row) for column, row in places]
+            whole = self._streams(page, places)
             stream = None
-            if all(stored):
-                whole = [jpeg.whole_stream(data, page.tables, page.is_rgb) for data in stored]
+            if whole is not None:
                 stream = jpeg.halve(whole, edge // tile_w, quality, planes)
             yield None if stream is None else Halved(stream, planes)
+
+    def _streams(self, page: Page, places: Iterable[Pair]) -> list[bytes] | None:
+        """JPEG streams of stored tiles; None where one is missing or none: reading says so."""
+        streams = []
+        for column, row in places:
+            data = self._fetch(page, column, row)
+            if not data.startswith(jpeg.SOI):
+                return None
+            streams.append(jpeg.whole_stream(data, page.tables, page.is_rgb))
+        return streams
 
     def _fill(
         self, canvas: Pixels, plane: Plane, xy: Pair, segments: Segments | None = None

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from pathology.tiling.store import open_tiles
 from pipelines.cli import app
+from tests import in_process
 from tests.conftest import tissue_pixels, write_pyramid
 
 NEEDED = {"slide_id", "status", "reason", "mpp", "mpp_source", "num_tiles", "seconds"}
@@ -201,8 +202,11 @@ def test_a_parquet_manifest_and_a_checksum(slides: Path, tmp_path: Path) -> None
         (["data", "fetch", "nothing", "--out", "x"], "unknown"),
     ],
 )
-def test_a_refusal_is_one_line_and_exit_code_2(slides: Path, words: list[str], said: str) -> None:
-    done = pathology(*words, cwd=slides)
+def test_a_refusal_is_one_line_and_exit_code_2(
+    slides: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(slides)
+    done = in_process.pathology(*words)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -236,7 +240,7 @@ def test_one_file_runs_everything(slides: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Research use only" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert len(open_tiles(tmp_path / "out/stain/tiles/s0.zarr")) > 0
-    assert "already complete" in pathology("run", config).stderr
+    assert "already complete" in in_process.pathology("run", config).stderr
 
 
 def test_doctor_finds_what_is_needed() -> None:

@@ -90,6 +90,25 @@ def test_stored_streams_are_given_where_the_grids_line_up(slide_path: Path) -> N
     assert slide.stored_jpegs(np.array([[512, 512]]), halved) is None
 
 
+def test_what_is_no_stream_is_not_given_and_reading_says_so(
+    slide_path: Path, tmp_path: Path
+) -> None:
+    data = bytearray(slide_path.read_bytes())
+    with tifffile.TiffFile(slide_path) as tiff:
+        data[tiff.pages.first.dataoffsets[2 * 8 + 2]] ^= 1  # of the tile at (512, 512)
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(bytes(data))
+    for mpp, corner in ((0.25, (512, 512)), (0.5, (0, 0))):
+        slide, spec = opened(broken), TileSpec(size_px=256 if mpp == 0.25 else 512, mpp=mpp)
+        plan = plan_tiles("s", slide.levels, 8, (0.25, 0.25), spec)
+        l0_xy = np.array([corner])
+        assert slide.stored_jpegs(l0_xy, plan) is None
+        halved = slide.iter_halved(l0_xy, plan, 90)
+        assert halved is None or list(halved) == [None]
+        with pytest.raises(UnreadableSlide, match="column 2, row 2 of level 0 is damaged"):
+            tiles(slide, spec, l0_xy)
+
+
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
 @pytest.mark.parametrize("tile", [256, 240])
 def test_jpeg_dialects_agree_with_openslide(tmp_path: Path, photometric: str, tile: int) -> None:

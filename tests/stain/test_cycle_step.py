@@ -53,30 +53,30 @@ def same(one: dict[str, object], other: dict[str, object]) -> bool:
 def test_a_run_that_was_stopped_goes_on_to_the_very_same_weights(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
-    config = TINY.model_copy(update=settings)
+    config = TINY.model_copy(update={**settings, "steps": 18})
     whole, first, second = CycleStep(config), CycleStep(config), CycleStep(config)
-    fit(whole, draw, Loop(60, 10, 20), tmp_path / "whole", "recipe")
-    fit(first, draw, Loop(40, 10, 20), tmp_path / "halves", "recipe")
-    start = fit(second, draw, Loop(60, 10, 20), tmp_path / "halves", "recipe")
-    assert start == 40
+    fit(whole, draw, Loop(18, 3, 6), tmp_path / "whole", "recipe")
+    fit(first, draw, Loop(12, 3, 6), tmp_path / "halves", "recipe")
+    start = fit(second, draw, Loop(18, 3, 6), tmp_path / "halves", "recipe")
+    assert start == 12
     assert same(whole.state_dict(), second.state_dict())
     lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "halves")]
     assert lines[0] == lines[1]
-    assert [line["step"] for line in lines[0]] == [10, 20, 30, 40, 50, 60]
+    assert [line["step"] for line in lines[0]] == [3, 6, 9, 12, 15, 18]
 
 
 def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(tmp_path: Path) -> None:
-    fit(CycleStep(TINY), draw, Loop(20, 10, 20), tmp_path, "one")
-    assert fit(CycleStep(TINY), draw, Loop(20, 10, 20), tmp_path, "other") == 0
+    fit(CycleStep(TINY), draw, Loop(4, 2, 4), tmp_path, "one")
+    assert fit(CycleStep(TINY), draw, Loop(4, 2, 4), tmp_path, "other") == 0
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
 
 
 def test_lines_after_the_last_checkpoint_are_taken_back(tmp_path: Path) -> None:
-    fit(CycleStep(TINY), draw, Loop(30, 10, 20), tmp_path, "recipe")
+    fit(CycleStep(TINY), draw, Loop(6, 2, 4), tmp_path, "recipe")
     with (tmp_path / "metrics.jsonl").open("a") as stream:
-        stream.write('{"step": 50, "cycle": 1.0}\n{"half')
-    fit(CycleStep(TINY), draw, Loop(40, 10, 20), tmp_path, "recipe")
-    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [10, 20, 30, 40]
+        stream.write('{"step": 10, "cycle": 1.0}\n{"half')
+    fit(CycleStep(TINY), draw, Loop(8, 2, 4), tmp_path, "recipe")
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [2, 4, 6, 8]
 
 
 def test_training_moves_sources_towards_the_target() -> None:
