@@ -86,7 +86,8 @@ class Domains:
     start     a model to start from
     case_S    cases of the target's slides
     again     the tiles of some of the target's slides, read once more; None: that cannot be
-    assumed_mpp  microns per pixel of the target's pictures that state none, given or guessed
+    assumed_mpp  microns per pixel of the target's pictures that state none: given, guessed, or else
+                 those of the source
     """
 
     train: DomainTiles
@@ -198,7 +199,8 @@ def read_domains(
     return Domains(
         train, val, unlabelled, classes, encoding.tiles.model_copy(update=known_tiles),
         (source.path.name, target.path.name), encoding.encoder if is_kept else None, start, cases,
-        None if isinstance(target, FeatureInput) else partial(_again, target, sampling), assumed,
+        None if isinstance(target, FeatureInput) else partial(_again, target, sampling),
+        labelled.mpp if assumed is None and unlabelled.mpp is None else assumed,
     )  # fmt: skip
 
 

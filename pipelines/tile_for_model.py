@@ -39,7 +39,8 @@ def has_tiles(path: Path) -> bool:
 def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
     """Fill a run with the tiles that a classifier wants of slides or pictures; gives their ids.
 
-    path  a slide, a picture, a folder of either, or a manifest
+    path  a slide, a picture, a folder of either, or a manifest; pictures without a manifest are
+          taken for a camera's
     Raises ContractError where the classifier does not say what it wants, or wants normalized
     tiles, and ArtifactError where no slide has any.
     """
@@ -52,7 +53,7 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
             "slides with 'pathology tile', normalize them with 'pathology stain apply', and "
             "predict on that run"
         )
-    manifest = path if path.is_dir() or path.suffix.lower() in TABLES else _manifest_of(path, run)
+    manifest = _manifest_of(path, run)
     tiling = TileOptions(manifest, run, data_root=options.data_root, assume_mpp=options.assume_mpp)
     tile_manifest(tiling, _tiling(model, wanted))
     table = run / "process_list.csv"
@@ -74,10 +75,19 @@ def _tiling(model: Path, wanted: TileContract) -> TilingConfig:
     )
 
 
-def _manifest_of(slide: Path, run: Path) -> Path:
-    """A manifest of one slide, kept in the run."""
-    (record,) = look_at(slide).slides
+def _manifest_of(path: Path, run: Path) -> Path:
+    """A table or a folder of slides as it is; a slide, or flat pictures, as a table in the run.
+
+    Pictures are taken for a camera's, on which no tissue is searched for.
+    """
+    if path.is_file() and path.suffix.lower() in TABLES:
+        return path
+    given = look_at(path)
+    if path.is_dir() and given.kind != "images":
+        return path
+    domain = "microscope" if given.kind == "images" else "wsi"
+    rows = [[r.slide_id, r.slide_path.resolve(), domain] for r in given.slides]
     made = run / "slides.csv"
     made.parent.mkdir(parents=True, exist_ok=True)
-    write_text(made, csv_text([["slide_id", "slide_path"], [record.slide_id, slide.resolve()]]))
+    write_text(made, csv_text([["slide_id", "slide_path", "domain"], *rows]))
     return made

@@ -1,0 +1,156 @@
+"""Every command line of the documents: blocks of them are run, those in text are understood."""
+
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from PIL import Image
+
+from pipelines.cli import app
+from tests.conftest import ROOT, tissue_pixels, write_pyramid
+from tests.in_process import PATHOLOGY, pathology
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`(pathology [^`]+)`")
+VARIABLES = {"$SLURM_ARRAY_TASK_ID": "0", "$SLURM_CPUS_PER_TASK": "1"}
+# a microscope is not at hand: what the guide says to take instead; and this machine has no GPU
+INSTEAD = {
+    " --source 0 --objective 20x": " --source simulated:slide.svs --seconds 5",
+    " --device cuda --precision bf16": "", " --devices 4": "",
+    " --scheduler tcp://HOST:8786": " --workers 1",
+}  # fmt: skip
+# so that it takes seconds: the lines are run as they are but for these words
+SMALL = {
+    "features": (),
+    "train weak": ("--set", "epochs=1", "--set", "epoch_tiles=64", "--set", "tile_px=64"),
+    "train adapt": ("--set", "steps=20", "--set", "tiles_per_slide=2", "--set", "tile_px=64",
+                    "--set", "batch_size=8"),
+    "stain train": (
+        "--set", "steps=2", "--set", "tiles_per_slide=2", "--set", "student.steps=2", "--set",
+        "generator.width=4", "--set", "generator.num_blocks=1", "--set", "discriminator.width=4",
+    ),
+    "run": ("--until", "stain"),  # what follows is run above, command by command
+}  # fmt: skip
+LASTING = ("live", "serve")  # until Ctrl-C
+STARTERS = ("srun ", "torchrun ")  # of the same commands in several processes, tested elsewhere
+SKIPPED = ("live calibrate",)  # needs a photo of a stage micrometer; tested elsewhere
+
+
+def lines_of(page: Path) -> list[str]:
+    """Command lines of a page's blocks, in their order."""
+    found = []
+    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language not in ("", "bash"):
+            continue
+        joined = re.sub(r"\\\n\s*", "", block)
+        for line in joined.splitlines():
+            code = line.split(" #")[0].strip()
+            for starter in STARTERS:
+                code = code[code.index("pathology ") :] if code.startswith(starter) else code
+            found += [part.strip() for part in code.split("&&")]
+    return [line for line in found if line.startswith("pathology ")]
+
+
+def every_line() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for line in lines_of(page):
+            yield page.name, line
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the documents speak of: slides, their table, pictures of a camera."""
+    (tmp_path / "SLIDES").mkdir()
+    (tmp_path / "slides").mkdir()
+    rows = ["slide_id,slide_path,case_id,label,centre,split"]
+    for number in range(8):
+        pixels = tissue_pixels(1024, 768, seed=number) // (1 + number % 2)
+        path = write_pyramid(tmp_path / "SLIDES" / f"s{number}.tif", pixels, mpp=0.5)
+        label, part = (
+            ("benign", "malignant")[number % 2],
+            ["train", "train", "val", "test"][number // 2],
+        )
+        rows.append(f"s{number},SLIDES/s{number}.tif,c{number},{label},centre{number % 2},{part}")
+    (tmp_path / "slides.csv").write_text("\n".join(rows) + "\n")
+    for name in ("slides/one.tif", "slide.svs", "biopsy.svs"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    (tmp_path / "camera").mkdir()
+    for number in range(6):
+        seen = tissue_pixels(320, 320, seed=50 + number) // (1 + number % 2)
+        Image.fromarray(seen).save(tmp_path / "camera" / f"p{number}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def last_for_a_while(words: list[str]) -> tuple[int, str]:
+    """Start what runs until Ctrl-C, wait until it gives its address, and press that."""
+    process = subprocess.Popen(
+        [*PATHOLOGY, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        bufsize=1, start_new_session=True,
+    )  # fmt: skip
+    said, end = "", time.monotonic() + 120
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if "http://" in line or time.monotonic() > end:
+            break
+    if words[0] == "serve":  # the other ends by itself
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    return process.returncode, said + rest
+
+
+@pytest.mark.slow
+def test_every_line_in_a_block_runs(desk: Path) -> None:
+    done: set[str] = set()
+    runs = ("RUN_A", "RUN_B", "RUN_C", "RUN_OF_A_CENTRE", "CENTRE_A", "CENTRE_B", "CENTRE_C")
+    for page, written in every_line():
+        line = written
+        for old, new in (VARIABLES | INSTEAD).items():
+            line = line.replace(old, new)
+        words = shlex.split(line)[1:]
+        command = " ".join(words[:2]) if words[0] in ("train", "stain", "live") else words[0]
+        if line in done or command in SKIPPED:
+            continue
+        done.add(line)
+        if "RUN_C" in line or "CENTRE_0" in line or "RUN_OF_A_CENTRE" in line:
+            for name in (*runs, "CENTRE_0"):
+                if not (desk / name).exists():
+                    (desk / name).symlink_to("RUN")
+        more = SMALL.get(command, ())
+        if words[0] in LASTING:
+            code, said = last_for_a_while(words)
+            assert code in (0, 130) and "http://" in said, f"{page}: {written}\n{said}"
+            continue
+        result = pathology(*words, *more)
+        assert result.returncode == 0, f"{page}: {written}\n{result.stdout}\n{result.stderr}"
+    assert len(done) > 25
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_within_text_are_understood(page: Path) -> None:
+    """Commands and options exist; nothing is run."""
+    group = typer.main.get_command(app)
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for found in INLINE.findall(re.sub(r"\s*\n\s*", " ", text)):
+        command: click.Command = group
+        words = shlex.split(found)[1:]
+        while isinstance(command, click.Group) and words and not words[0].isupper():
+            context = click.Context(command)
+            name = words.pop(0)
+            inner = command.get_command(context, name)
+            assert inner is not None, f"{page.name}: {found}: no command {name}"
+            command = inner
+        known = {option for parameter in command.params for option in parameter.opts}
+        known |= {"--help"}
+        options = [word.split("=")[0] for word in words if word.startswith("--")]
+        assert set(options) <= known, f"{page.name}: {found}: {set(options) - known}"
