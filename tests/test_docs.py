@@ -31,8 +31,11 @@ INSTEAD = {
 SMALL = {
     "features": (),
     "train weak": ("--set", "epochs=1", "--set", "epoch_tiles=64", "--set", "tile_px=64"),
-    "train adapt": ("--set", "steps=20", "--set", "tiles_per_slide=2", "--set", "tile_px=64",
+    "train adapt": ("--set", "steps=6", "--set", "tiles_per_slide=2", "--set", "tile_px=64",
                     "--set", "batch_size=8"),
+    "stain evaluate": (
+        "--set", "tiles_per_slide=2", "--set", "borders_per_slide=1", "--set", "num_resamples=10",
+    ),
     "stain train": (
         "--set", "steps=2", "--set", "tiles_per_slide=2", "--set", "student.steps=2", "--set",
         "generator.width=4", "--set", "generator.num_blocks=1", "--set", "discriminator.width=4",

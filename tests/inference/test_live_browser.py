@@ -16,34 +16,18 @@ import pytest
 from pathology.inference.live import LiveSession
 from pathology.inference.objectives import Objective, keep_objective
 from pipelines.live import LiveOptions, run_live
+from tests.browser import browser_page, needs_chromium
 from tests.inference.conftest import scene
 from tests.inference.test_sources import wait_until
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage",
-)  # fmt: skip
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=FLAGS,
-            viewport={"width": 1400, "height": 900},
-        )  # fmt: skip
-        try:
-            yield context.pages[0]
-        finally:
-            context.close()
+    with browser_page(tmp_path_factory.mktemp("profile"), 1400, 900) as page:
+        yield page
 
 
+@needs_chromium
 @pytest.mark.browser
 def test_the_page_follows_a_camera(page: Any, model_path: Path, tmp_path: Path) -> None:
     folder, kept = tmp_path / "in", tmp_path / "objectives.yaml"

@@ -16,6 +16,7 @@ from pathology.stain.contract import stain_of
 from pathology.stain.load import load_model
 from pathology.tiling.store import open_tiles
 from pipelines.run import Choice, RunOptions, run_all
+from tests.browser import browser_page, needs_chromium
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.pipelines.small_encoder import SMALLEST, write_weights
 
@@ -104,6 +105,38 @@ def test_everything_is_there_and_the_broken_slide_does_not_vanish(settings: Path
     assert judged["slide"]["all"]["num_cases"] == 4
     seen = json.loads((out / "microscope" / "dman.run" / "run.json").read_text())["card"]
     assert seen["num_slides"]["target"] == 8  # those marked test are not adapted to
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_the_report_in_a_browser(settings: Path, tmp_path: Path) -> None:
+    """It needs nothing else, shows what it should, fits the window, and prints."""
+    report = settings.parent / "run" / "report.html"
+    asked, complaints = [], []
+    with browser_page(tmp_path / "profile", 1100, 900) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page.goto(report.as_uri())
+        assert page.locator("body").inner_text().startswith("Research use only")
+        heads = page.locator("h2").all_inner_texts()
+        assert {"What was run", "Grades of slides and tiles", "At the microscope", "Limits"} <= set(
+            heads
+        )
+        pictures = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.src])")
+        assert len(pictures) > 20
+        assert all(width > 0 for width, _ in pictures)
+        links = page.evaluate(
+            "[...document.querySelectorAll('a[href^=\"#\"]')].map(a => "
+            "document.getElementById(a.getAttribute('href').slice(1)) !== null)"
+        )
+        assert links and all(links)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.screenshot(path=tmp_path / "report.png", full_page=True)
+        printed = page.pdf(path=tmp_path / "report.pdf")
+        assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") > 2
+    assert {url.split(":")[0] for url in asked} <= {"file", "data"}
+    assert not complaints
 
 
 def test_a_second_run_does_only_what_changed(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 
 from pathology.tiling.store import open_tiles
 from pathology.viewer.library import LOCAL
+from tests.browser import browser_page, needs_chromium, sync_api
 from tests.pipelines.viewed_run import (
     L0_EDGE,
     ODD_ID,
@@ -27,18 +27,10 @@ from tests.pipelines.viewed_run import (
     write_run,
 )
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 RED = (215, 25, 28)  # the ramp's end: a probability of 1
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install the package chromium"),
+    needs_chromium,
     pytest.mark.skipif(not LOCAL.is_file(), reason="no OpenSeadragon: `make viewer` fetches it"),
 ]
 
@@ -88,15 +80,8 @@ class Screen:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Screen]:
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, args=ARGUMENTS,
-            viewport={"width": 1280, "height": 800},
-        )  # fmt: skip
-        try:
-            yield Screen(context.pages[0])
-        finally:
-            context.close()
+    with browser_page(profile) as page:
+        yield Screen(page)
 
 
 @pytest.fixture(scope="module")
