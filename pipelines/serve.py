@@ -10,13 +10,12 @@ from pathlib import Path
 
 from pathology.core.errors import ArtifactError
 from pathology.core.manifest import SlideRecord, read_manifest
-from pathology.core.web_access import is_loopback, page_address
+from pathology.core.web_access import LOCAL_NAMES, is_loopback, page_address
 from pathology.slides.reader import SlideReader
 from pathology.slides.resolution import decide_spacing
 from pathology.stain.config import StainConfig
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.tiling.outcome import DONE, SlideOutcome
-from pathology.viewer.guard import LOOPBACK
 from pathology.viewer.repaint import FitSlide
 from pathology.viewer.scene import Scene, ViewedSlide
 from pipelines.listening import listen
@@ -51,7 +50,7 @@ def serve(options: ServeOptions) -> None:
     scene = scene_of(options)
     is_local = is_loopback(options.host)
     token = secrets.token_urlsafe(24) if options.with_token or not is_local else None
-    hosts = LOOPBACK | {options.host, f"[{options.host}]"} if is_local else None
+    hosts = LOCAL_NAMES | {options.host, f"[{options.host}]"} if is_local else None
     listener = listen(options.host, options.port)
     app = viewer_app(scene, options.run.resolve().name, token=token, hosts=hosts)
     num_shown = sum(slide.overlay is not None for slide in scene.slides.values())

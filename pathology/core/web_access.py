@@ -13,12 +13,20 @@ import secrets
 from collections.abc import Mapping
 
 TOKEN_BYTES = 24
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def content_policy(script_origin: str = "", images: str = "'self'") -> str:
+    """A policy that allows our own files and, if need be, scripts of one other origin."""
+    scripts = f"'self' {script_origin}".strip()
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self'; img-src {images}; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    )
+
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": content_policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -48,10 +56,22 @@ def may_enter(wanted: str, given: str, host_header: str) -> bool:
     given        what the request brought
     host_header  the name that it was addressed to, with or without a port
     """
-    if wanted:
-        return hmac.compare_digest(wanted.encode(), given.encode())
-    name = host_header.rsplit(":", 1)[0] if not host_header.endswith("]") else host_header
-    return name.lower() in LOCAL_NAMES
+    return is_same(given, wanted) if wanted else host_name(host_header) in LOCAL_NAMES
+
+
+def is_same(given: str, token: str) -> bool:
+    """Whether both are the same text, asked in constant time."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def host_name(header: str) -> str:
+    """A Host header without its port, in lower case.
+
+    >>> host_name("LocalHost:8000"), host_name("[::1]:80"), host_name("[::1]")
+    ('localhost', '[::1]', '[::1]')
+    """
+    name, colon, port = header.rpartition(":")
+    return (name if colon and port.isdecimal() else header).lower()
 
 
 def page_address(host: str, port: int, token: str) -> str:

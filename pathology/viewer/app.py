@@ -29,7 +29,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pathology.core.errors import SlideError
-from pathology.viewer.guard import LOOPBACK, Guard, content_policy
+from pathology.core.web_access import LOCAL_NAMES, content_policy
+from pathology.viewer.guard import Guard
 from pathology.viewer.library import LOCAL, STATIC, Script, openseadragon
 from pathology.viewer.scene import STYLES, Scene, TileName, ViewedSlide
 
@@ -44,6 +45,8 @@ FILES = {
 GONE = 499  # nobody waits for the answer any more
 MOST_DIGITS = 9
 Made = TypeVar("Made")
+
+IMAGES = "'self' data: blob:"  # what OpenSeadragon draws from
 
 
 class Viewer:
@@ -183,7 +186,7 @@ def viewer_app(
     title: str,
     *,
     token: str | None = None,
-    hosts: Collection[str] | None = LOOPBACK,
+    hosts: Collection[str] | None = LOCAL_NAMES,
     script: Script | None = None,
     threads: int | None = None,
 ) -> Starlette:
@@ -196,7 +199,9 @@ def viewer_app(
         yield
         viewer.close()
 
-    guard = Middleware(Guard, policy=content_policy(script.origin), token=token, hosts=hosts)
+    guard = Middleware(
+        Guard, policy=content_policy(script.origin, IMAGES), token=token, hosts=hosts
+    )
     routes = [
         Route("/", viewer.home),
         Route("/static/{name}", viewer.file),

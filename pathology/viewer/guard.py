@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
@@ -12,7 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+from pathology.core.web_access import HEADERS, host_name, is_same
+
 ASK_AGAIN = (
     "Research use only. This viewer needs the token that it printed when it was started: "
     "open the whole address, with ?token=...\n"
@@ -34,11 +34,9 @@ class Guard:
     ) -> None:
         self.app, self.token, self.hosts = app, token, hosts
         self.headers = {
+            **{name: said for name, said in HEADERS.items() if name != "Cache-Control"},
             "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
             "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Resource-Policy": "same-origin",
             "X-Frame-Options": "DENY",
         }
 
@@ -59,14 +57,14 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if self.hosts is not None and _host_name(headers.get("host", "")) not in self.hosts:
+        if self.hosts is not None and host_name(headers.get("host", "")) not in self.hosts:
             return PlainTextResponse(WRONG_HOST, 421)
         if self.token is None:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if _same(given, self.token):
+        if is_same(given, self.token):
             return self._remember() if scope["path"] == "/" else None
-        if _same(_cookie(headers.getlist("cookie"), self._cookie_name), self.token):
+        if is_same(_cookie(headers.getlist("cookie"), self._cookie_name), self.token):
             return None
         return PlainTextResponse(ASK_AGAIN, 401)
 
@@ -84,32 +82,9 @@ class Guard:
         return f"pathology_{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
 
 
-def content_policy(script_origin: str = "") -> str:
-    """A policy that allows our own files and, if need be, scripts of one other origin."""
-    scripts = f"'self' {script_origin}".strip()
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self' data: blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
-
-
 def _cookie(headers: list[str], name: str) -> str:
     try:
         morsel = SimpleCookie("; ".join(headers)).get(name)
     except CookieError:
         return ""
     return morsel.value if morsel else ""
-
-
-def _host_name(host: str) -> str:
-    """A Host header without its port, in lower case.
-
-    >>> _host_name("LocalHost:8000"), _host_name("[::1]:80"), _host_name("[::1]")
-    ('localhost', '[::1]', '[::1]')
-    """
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
