@@ -176,8 +176,7 @@ def train_weak(
     from pathology.weak.config import WeakConfig
     from pipelines.first_process import is_first, tell
     from pipelines.progress import counting, telling
-    from pipelines.weak_train import WeakOptions
-    from pipelines.weak_train import train_weak as run_training
+    from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]
@@ -186,9 +185,9 @@ def train_weak(
         device=device, num_devices=devices, precision=precision, splits=splits,
         val_share=val_share, weights=weights, start=start, tensorboard=tensorboard,
     )  # fmt: skip
-    total = settings.epochs * settings.steps_per_epoch
-    with counting("train", total, "steps", is_shown=is_first()) as show:
-        card = run_training(run, labels, out, settings, options, on_step=telling(show), say=tell)
+    plan = plan_weak(run, labels, settings, options, tell)
+    with counting("train", plan.num_steps, "steps", is_shown=is_first()) as show:
+        card = train_planned(plan, out, options, on_step=telling(show), say=tell)
     tell(f"{out}: {' < '.join(card.grades)} by {card.method}, research use only")
     reached = card.metrics["val_mean_auroc"]
     if reached >= 0:

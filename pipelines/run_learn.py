@@ -20,7 +20,7 @@ from pipelines.progress import counting, progress, telling
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.stages import Stage
 from pipelines.weak_inputs import num_slides
-from pipelines.weak_train import WeakOptions, train_weak
+from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
 
 def weak_stages(run: Planned, config: WeakConfig) -> list[Stage]:
@@ -105,12 +105,9 @@ def _extract(run: Planned) -> int:
 
 def _train(run: Planned, config: WeakConfig) -> int:
     options = WeakOptions(device=run.options.device, num_devices=run.options.num_devices)
-    total = config.epochs * config.steps_per_epoch
-    with counting("weak", total, "steps", is_shown=is_first()) as show:
-        train_weak(
-            run.folder.features, run.manifest, run.folder.weak, config, options,
-            on_step=telling(show), say=tell,
-        )  # fmt: skip
+    plan = plan_weak(run.folder.features, run.manifest, config, options, tell)
+    with counting("weak", plan.num_steps, "steps", is_shown=is_first()) as show:
+        train_planned(plan, run.folder.weak, options, on_step=telling(show), say=tell)
     return 0
 
 

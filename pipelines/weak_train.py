@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pathology.core.run_record import environment, now, write_run_record
@@ -13,9 +14,81 @@ from pathology.weak.config import WeakConfig
 from pipelines.weak_inputs import LabelledSlides, read_labelled, require_several_grades
 from pipelines.weak_training import Training, WeakOptions
 
-__all__ = ["WeakOptions", "train_weak"]
+__all__ = ["WeakOptions", "WeakPlan", "plan_weak", "train_planned", "train_weak"]
 
 LEAST_EPOCH = 1024  # tiles, however few there are: some steps are needed
+
+
+@dataclass(frozen=True)
+class WeakPlan:
+    """What a training is about to learn from.
+
+    root    where maps of grades are looked for
+    config  with the order of the grades, and no more tiles in an epoch than there are
+    """
+
+    found: LabelledSlides
+    split: Split
+    root: Path
+    config: WeakConfig
+    started: str
+
+    @property
+    def num_steps(self) -> int:
+        """At most; it may end before."""
+        return self.config.epochs * self.config.steps_per_epoch
+
+
+def plan_weak(
+    path: Path,
+    labels: Path,
+    config: WeakConfig,
+    options: WeakOptions,
+    say: Callable[[str], None] = lambda line: None,
+) -> WeakPlan:
+    """The labelled slides of a run or of a folder of features, checked and split.
+
+    What is amiss with slides is said; raises ConfigError, ContractError or ArtifactError where
+    there is nothing to train on.
+    """
+    started, found = now(), read_labelled(path, labels, config.grades)
+    config = WeakConfig.model_validate(config.model_dump() | {"grades": found.grades})
+    for line in (*found.remarks, *found.problems):
+        say(line)
+    split = _split(found, options, config.seed)
+    say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
+    num = sum(s.num_tiles for s in found.slides if s.record.slide_id in set(split.train))
+    most = max(num, LEAST_EPOCH)  # passing often over few tiles learns them by heart
+    config = config.model_copy(update={"epoch_tiles": min(config.epoch_tiles, most)})
+    return WeakPlan(found, split, labels.parent, config, started)
+
+
+def train_planned(
+    plan: WeakPlan,
+    out: Path,
+    options: WeakOptions,
+    *,
+    on_step: Callable[[int, Values], None] = lambda step, values: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> ModelCard:
+    """Train, and save the model to out.
+
+    Beside it, in OUT.run, lie metrics.jsonl, epochs.jsonl, curves.png and the checkpoint that the
+    same command goes on from.
+    """
+    training = Training(plan.found, plan.split, plan.root, out, plan.config, options)
+    card = training.run(on_step, say)
+    facts = {
+        "stage": "train weak",
+        "model": str(out),
+        "card": card.model_dump(mode="json"),
+        "split": {"train": plan.split.train, "val": plan.split.val, "test": plan.split.test},
+        "problems": plan.found.problems,
+        "wait_seconds": training.wait_seconds,
+    }
+    if training.fabric.is_global_zero:
+        write_run_record(training.folder / "run.json", plan.started, facts, environment())
+    return card
 
 
 def train_weak(
@@ -28,33 +101,9 @@ def train_weak(
     on_step: Callable[[int, Values], None] = lambda step, values: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ModelCard:
-    """Train on the labelled slides of a run or of a folder of features, and save the model to out.
-
-    Beside it, in OUT.run, lie metrics.jsonl, epochs.jsonl, curves.png and the checkpoint that the
-    same command goes on from. What is amiss with slides is said before training starts.
-    """
-    started, found = now(), read_labelled(path, labels, config.grades)
-    config = WeakConfig.model_validate(config.model_dump() | {"grades": found.grades})
-    for line in (*found.remarks, *found.problems):
-        say(line)
-    split = _split(found, options, config.seed)
-    say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
-    num = sum(s.num_tiles for s in found.slides if s.record.slide_id in set(split.train))
-    most = max(num, LEAST_EPOCH)  # passing often over few tiles learns them by heart
-    config = config.model_copy(update={"epoch_tiles": min(config.epoch_tiles, most)})
-    training = Training(found, split, labels.parent, out, config, options)
-    card = training.run(on_step, say)
-    facts = {
-        "stage": "train weak",
-        "model": str(out),
-        "card": card.model_dump(mode="json"),
-        "split": {"train": split.train, "val": split.val, "test": split.test},
-        "problems": found.problems,
-        "wait_seconds": training.wait_seconds,
-    }
-    if training.fabric.is_global_zero:
-        write_run_record(training.folder / "run.json", started, facts, environment())
-    return card
+    """Both, one after the other."""
+    plan = plan_weak(path, labels, config, options, say)
+    return train_planned(plan, out, options, on_step=on_step, say=say)
 
 
 def _split(found: LabelledSlides, options: WeakOptions, seed: int) -> Split:

@@ -143,6 +143,11 @@ class Training:
         )  # fmt: skip
         if start:
             say(f"went on from step {start} of an earlier run")
+        if len(step.history) < config.epochs:
+            say(
+                f"ended after epoch {len(step.history)} of {config.epochs}: {config.patience} "
+                f"without a better one than epoch {step.best['epoch']:.0f}, which is kept"
+            )
         if self.fabric.is_global_zero:
             self._show(step, is_last=True)
         self.wait_seconds = draw.seconds
