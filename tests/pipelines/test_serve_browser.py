@@ -55,9 +55,15 @@ class Screen:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the slide's tiles are all drawn and nothing moves."""
+        """Wait until tiles are drawn and nothing moves, however slow the machine."""
         self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(700)
+        last = b""
+        for _ in range(30):
+            self.page.wait_for_timeout(400)
+            shown = self.page.screenshot()
+            if shown == last:
+                break
+            last = shown
         self.page.wait_for_load_state("networkidle")
 
     def link(self) -> dict[str, str]:
