@@ -37,6 +37,10 @@ def stages_of(config: RunConfig, home: Path, options: RunOptions) -> tuple[list[
     stages, notes = [_tile(run)], []
     if config.stain is not None:
         stages += _stain(run, config.stain)
+    elif config.stain_model or config.stain_target or config.stain_train:
+        raise ConfigError(
+            "stain_model, stain_target and stain_train need stain, e.g. {method: macenko}"
+        )
     grades = sorted({slide.label for slide in labels.slides if slide.label})
     if config.weak is not None and len(grades) > 1:
         stages += weak_stages(run, config.weak)

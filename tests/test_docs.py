@@ -40,7 +40,6 @@ SMALL = {
         "--set", "steps=2", "--set", "tiles_per_slide=2", "--set", "student.steps=2", "--set",
         "generator.width=4", "--set", "generator.num_blocks=1", "--set", "discriminator.width=4",
     ),
-    "run": ("--until", "stain"),  # what follows is run above, command by command
 }  # fmt: skip
 LASTING = ("live", "serve")  # until Ctrl-C
 STARTERS = ("srun ", "torchrun ")  # of the same commands in several processes, tested elsewhere

@@ -235,7 +235,8 @@ def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None
 
 def test_one_file_runs_everything(slides: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text("manifest: slides\nout: out\nassume_mpp: 0.5\n", encoding="utf-8")
+    settings = "manifest: slides\nout: out\nassume_mpp: 0.5\nstain: {method: macenko}\n"
+    config.write_text(settings, encoding="utf-8")
     done = pathology("run", config)
     assert done.returncode == 0, done.stderr
     assert "Research use only" in (tmp_path / "out/report.html").read_text(encoding="utf-8")

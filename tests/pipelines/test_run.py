@@ -30,6 +30,7 @@ SETTINGS = {
     "manifest": "slides.csv",
     "out": "run",
     "tile": {"tile": {"size_px": EDGE, "mpp": 0.5}, "tissue": {"method": "none"}},
+    "stain": {"method": "macenko"},
     "features": {"encoder": SMALLEST},
     "encoder_weights": "encoder.pt",
     "weak": {"epochs": 3, "epoch_tiles": 64, "slides_per_step": 4, "tiles_per_slide": 8},
@@ -208,6 +209,7 @@ def test_the_style_of_a_centre_is_taken_for_all(
 
 def test_a_style_that_cannot_be_taken_is_refused_first(settings: Path) -> None:
     for words, said in (
+        (["stain=null", "stain_target=centre0"], "need stain"),
         (["stain_target=centre7"], "Centres of the table of slides, test apart: centre0, centre1"),
         (["stain_train={}"], "stain_train needs stain_target"),
         (["stain_target=centre0", "stain_model=run.yaml"], "give one of them"),
