@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +74,9 @@ class _Piece:
     is_last: bool
 
 
+_Read = tuple[_Piece, NDArray[Any] | None, str]  # tiles or features, or a fault
+
+
 @dataclass
 class Scoring:
     """A classifier and the threads that read for it.
@@ -91,42 +95,71 @@ class Scoring:
         """The scores of each slide in turn; one that cannot be read costs itself."""
         parts: list[Tensor] = []
         problem, waited = "", time.perf_counter()
-        for piece, tiles, fault in ahead(self.pool, self._read, self._pieces(slides), AHEAD):
+        for block in ahead(self.pool, self._read, self._blocks(slides), AHEAD):
             self.spent.read += time.perf_counter() - waited
-            problem = problem or fault
-            if tiles is not None and not problem:
-                parts.append(self._features(tiles))
-            if piece.is_last:
-                yield self._finish(piece.slide, parts, problem)
-                parts, problem = [], ""
+            for piece, features, fault in self._encoded(block):
+                problem = problem or fault
+                if features is not None:
+                    parts.append(features)
+                if piece.is_last:
+                    yield self._finish(piece.slide, parts, problem)
+                    parts, problem = [], ""
             waited = time.perf_counter()
 
-    def _pieces(self, slides: Sequence[TiledSlide]) -> Iterator[_Piece]:
-        has_encoder = self.classifier.model.encoder is not None
-        for slide in slides:
-            block = block_of(self.classifier.device) if has_encoder else slide.num_tiles
-            for start in range(0, slide.num_tiles, block):
-                stop = min(start + block, slide.num_tiles)
-                yield _Piece(slide, np.arange(start, stop), stop == slide.num_tiles)
+    def _blocks(self, slides: Sequence[TiledSlide]) -> Iterator[list[_Piece]]:
+        """Pieces that go through the encoder together: many pictures of a tile each are one block.
 
-    def _read(self, piece: _Piece) -> tuple[_Piece, NDArray[np.generic] | None, str]:
-        """Bytes of a piece's tiles, or their features; in a thread."""
+        Where features are given, a slide is a block.
+        """
+        if self.classifier.model.encoder is None:
+            for slide in slides:
+                yield [_Piece(slide, np.arange(slide.num_tiles), is_last=True)]
+            return
+        size = block_of(self.classifier.device)
+        block: list[_Piece] = []
+        room = size
+        for slide in slides:
+            start = 0
+            while start < slide.num_tiles:
+                stop = min(start + room, slide.num_tiles)
+                block.append(_Piece(slide, np.arange(start, stop), stop == slide.num_tiles))
+                room -= stop - start
+                start = stop
+                if not room:
+                    yield block
+                    block, room = [], size
+        if block:
+            yield block
+
+    def _read(self, block: list[_Piece]) -> list[_Read]:
+        """Bytes of the pieces' tiles, or their features; in a thread. A fault costs its slide."""
+        return [(piece, *self._tiles(piece)) for piece in block]
+
+    def _tiles(self, piece: _Piece) -> tuple[NDArray[Any] | None, str]:
         try:
             if self.classifier.model.encoder is None:
-                return piece, read_features(piece.slide.path).features_NF, ""
-            return piece, self._open(piece.slide.path).read(piece.rows), ""
+                return read_features(piece.slide.path).features_NF, ""
+            return self._open(piece.slide.path).read(piece.rows), ""
         except FAULTS as fault:
-            return piece, None, reason_of(fault)
+            return None, reason_of(fault)
+
+    def _encoded(self, block: list[_Read]) -> list[tuple[_Piece, Tensor | None, str]]:
+        """The pieces' features, made of all of their tiles at once."""
+        sound = [tiles for _, tiles, _ in block if tiles is not None]
+        every = iter(torch.split(self._features(sound), list(map(len, sound))) if sound else ())
+        return [
+            (piece, None if tiles is None else next(every), fault) for piece, tiles, fault in block
+        ]
 
     @torch.inference_mode()
-    def _features(self, tiles: NDArray[np.generic]) -> Tensor:
-        """Features of a piece; on the CPU, so that a GPU is waited for, and what it took known."""
+    def _features(self, tiles: list[NDArray[Any]]) -> Tensor:
+        """Features on the CPU, so that a GPU is waited for, and what it took is known."""
         classifier, start = self.classifier, time.perf_counter()
         encoder = classifier.model.encoder
         if encoder is None:
-            return torch.from_numpy(tiles)
+            return torch.from_numpy(np.concatenate(tiles))
         images = to_images(
-            np.asarray(tiles, np.uint8), classifier.device, classifier.card.tiles.encoder_px
+            np.concatenate(tiles), classifier.device, classifier.card.tiles.encoder_px
         )
         made = time.perf_counter()
         features: Tensor = encoder(images).float().cpu()

@@ -66,6 +66,15 @@ def train(run: tuple[Path, Path], out: Path, weights: Path, **more: object) -> N
     train_weak(*run, out, config, WeakOptions(device="cpu", weights=weights))
 
 
+def require_close(found: list[str], wanted: list[str]) -> None:
+    """Tables of the same tiles and probabilities; other tiles in a block may round otherwise."""
+    assert len(found) == len(wanted) and found[0] == wanted[0]
+    for line, other in zip(found[1:], wanted[1:], strict=True):
+        (*place, one, two), (*same, three, four) = line.split(","), other.split(",")
+        assert place == same
+        assert [float(one), float(two)] == pytest.approx([float(three), float(four)], abs=1e-5)
+
+
 def test_the_encoder_is_trained_and_travels_with_the_model(
     run: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +120,7 @@ def test_a_store_that_breaks_costs_itself_and_not_its_neighbours(
     assert [grade.slide_id for grade in found if grade.problem] == ["s3"]
     whole = (tmp_path / "whole.csv").read_text().splitlines()
     left = [row for row in whole if not row.startswith("s3,")]
-    assert (tmp_path / "p.csv").read_text().splitlines() == left
+    require_close((tmp_path / "p.csv").read_text().splitlines(), left)
 
 
 def test_whole_slides_are_tiled_as_the_model_wants(
@@ -128,7 +137,7 @@ def test_whole_slides_are_tiled_as_the_model_wants(
         for row in (tmp_path / "from_run.csv").read_text().splitlines()
         if row.startswith(("slide_id", "s3,"))
     ]
-    assert (tmp_path / "one.csv").read_text().splitlines() == wanted
+    require_close((tmp_path / "one.csv").read_text().splitlines(), wanted)
     (tmp_path / "two").mkdir()
     shutil.copy(run[1].parent / "s4.tif", tmp_path / "two")
     (tmp_path / "two" / "broken.tif").write_bytes(b"II*")
