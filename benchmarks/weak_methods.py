@@ -126,7 +126,7 @@ def run_job(job: Job) -> dict[str, Any]:
         train_weak(data, job.manifest, model, config, ways)
         judged = {r.slide_id for r in read_manifest(job.manifest).slides if r.split != "train"}
         predict(model, data, folder / "predictions.csv", device=options.device, only=judged)
-        evaluate(folder / "predictions.csv", job.manifest, folder / "eval")
+        evaluate(folder / "predictions.csv", job.manifest, folder / "eval", is_brief=True)
     found = json.loads(kept.read_text())
     values = {f"{level} {metric}": _value(found, level, metric) for level, metric in COLUMNS}
     values["slide accuracy"] = _slide_accuracy(folder / "predictions.csv", job.manifest)
