@@ -85,16 +85,18 @@ def fall(found: dict[str, dict[str, list[dict[str, float]]]], column: str) -> st
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser, METHODS, tile_px=128)
+    parser.add_argument("--shares", nargs="*", type=int, choices=list(SHARES), default=list(SHARES))
+    parser.add_argument("--label", default="share", help="folder of these settings' models")
     options = parser.parse_args(words)
     if options.device == "cpu":
         keep_to_cores(2)
     manifests = make_cohorts(options.out / "cohort")
     features = encode_tiles(options, manifests.pop("all"))
     found = {}
-    for share, manifest in manifests.items():
-        ways = {"label": f"share_{share}", "pixels": False, "precision": "32"}
+    for share in map(str, options.shares):
+        ways = {"label": f"{options.label}_{share}", "pixels": False, "precision": "32"}
         of_share = argparse.Namespace(**vars(options) | ways)
-        found[share] = run_all(of_share, features, manifest)
+        found[share] = run_all(of_share, features, manifests[share])
     for share, runs in found.items():
         print(f"\n{share} %\n\n{table(runs)}")
     for level, metric in COLUMNS:
