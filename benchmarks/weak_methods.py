@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -75,18 +76,17 @@ def make_cohort(options: argparse.Namespace) -> Path:
     return manifest
 
 
-def make_tiles(options: argparse.Namespace) -> tuple[Path, Path]:
-    """The cohort, tiled and encoded, or found so: what is trained on, and the manifest."""
-    manifest, run = make_cohort(options), options.out / "run"
+def encode_tiles(options: argparse.Namespace, manifest: Path) -> Path:
+    """The slides of a manifest, tiled and encoded, or found so: the folder of features."""
+    run, features = options.out / "run", options.out / "features"
     pathology(
         "tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set",
         f"tile.size_px={options.tile_px}",
     )  # fmt: skip
-    features = options.out / "features"
     settings = [word for setting in options.features for word in ("--set", setting)]
     device = ("--device", options.device)
     pathology("features", run, "--out", features, "--encoder", options.encoder, *settings, *device)
-    return features, manifest
+    return features
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def run_job(job: Job) -> dict[str, Any]:
         train_weak(data, job.manifest, model, config, ways)
         judged = {r.slide_id for r in read_manifest(job.manifest).slides if r.split != "train"}
         predict(model, data, folder / "predictions.csv", device=options.device, only=judged)
-        evaluate(folder / "predictions.csv", job.manifest, folder / "eval")
+        evaluate(folder / "predictions.csv", job.manifest, folder / "eval", is_brief=True)
     found = json.loads(kept.read_text())
     values = {f"{level} {metric}": _value(found, level, metric) for level, metric in COLUMNS}
     values["slide accuracy"] = _slide_accuracy(folder / "predictions.csv", job.manifest)
@@ -164,30 +164,10 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("maker", type=Path, help="make_slides.py, the cohort maker")
-    parser.add_argument("--out", type=Path, required=True, help="everything is kept here")
-    parser.add_argument("--split-by", choices=("field", "case"), default="field")
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--encoder", default="tf_efficientnet_lite0")
-    parser.add_argument("--features", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--tile-px", type=int, default=256)
-    parser.add_argument("--pixels", action="store_true", help="train the encoder, too")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("32", "bf16"), default="32")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--label", default="models", help="folder of these settings' models")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    return parser.parse_args(words)
-
-
-def main(words: list[str]) -> None:
-    options = parse(words)
-    if options.device == "cpu":
-        keep_to_cores(2)
-    features, manifest = make_tiles(options)
+def run_all(
+    options: argparse.Namespace, features: Path, manifest: Path
+) -> dict[str, list[dict[str, float]]]:
+    """Every method with every seed: by method, the figures of its seeds. Each is a line, too."""
     found: dict[str, list[dict[str, float]]] = {method: [] for method in options.methods}
     jobs = [
         Job(options, features, manifest, method, seed)
@@ -202,7 +182,40 @@ def main(words: list[str]) -> None:
             with lines.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
             found[row["method"]].append({k: v for k, v in row.items() if k != "method"})
-    print(table({method: runs for method, runs in found.items() if runs}))
+    return found
+
+
+def add_options(parser: argparse.ArgumentParser, methods: Sequence[str], tile_px: int) -> None:
+    """What all runs over methods and seeds can be told."""
+    parser.add_argument("--out", type=Path, required=True, help="everything is kept here")
+    parser.add_argument("--methods", nargs="*", default=list(methods))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--encoder", default="tf_efficientnet_lite0")
+    parser.add_argument("--features", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--tile-px", type=int, default=tile_px)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("maker", type=Path, help="make_slides.py, the cohort maker")
+    parser.add_argument("--split-by", choices=("field", "case"), default="field")
+    add_options(parser, METHODS, tile_px=256)
+    parser.add_argument("--pixels", action="store_true", help="train the encoder, too")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32")
+    parser.add_argument("--label", default="models", help="folder of these settings' models")
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> None:
+    options = parse(words)
+    if options.device == "cpu":
+        keep_to_cores(2)
+    manifest = make_cohort(options)
+    found = run_all(options, encode_tiles(options, manifest), manifest)
+    print(table(found))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.core.table import csv_text
 from pathology.evaluation.grading import (
+    NUM_DRAWS,
     CaseCounts,
     Estimate,
     count_by_case,
@@ -45,12 +46,15 @@ def evaluate(
     out: Path,
     part: str = "",
     class_map: Mapping[str, str] = MappingProxyType({}),
+    *,
+    is_brief: bool = False,
 ) -> dict[str, Any]:
     """Write OUT/metrics.json, metrics.csv and plots; returns what metrics.json holds.
 
     part  of the manifest's column split that is judged; empty: test where any slide is marked so,
           else all slides
     class_map  a label's name among the grades, where it has another
+    is_brief   figures alone, without their intervals and plots, which take most of the time
 
     Tiles are judged where the manifest names maps of grades, slides by their labels, and tiles by
     their slides' labels: none can be worse than its slide. Raises ConfigError for labels that the
@@ -90,14 +94,14 @@ def evaluate(
     }
     rows: list[dict[str, object]] = []
     for level, items in levels.items():
-        found = _by_centre(items, tiles.grades)
+        found = _by_centre(items, tiles.grades, 0 if is_brief else NUM_DRAWS)
         facts[level] = {
             centre: {"num_cases": num, **{k: asdict(e) for k, e in estimate.items()}}
             for centre, (num, estimate) in found.items()
         }
         for centre, (num, estimate) in found.items():
             rows += table_rows(level, centre, {"num_cases": num}, estimate)
-        if (items.truth_N >= 0).any():
+        if (items.truth_N >= 0).any() and not is_brief:
             counts = items.counts(np.ones(len(items.truth_N), np.bool_))
             draw_grading(counts, tiles.grades, out / f"{level}s.png", f"{level}s, all centres")
             if len(found) > 2:
@@ -138,7 +142,9 @@ class Items:
         )  # fmt: skip
 
 
-def _by_centre(items: Items, grades: tuple[str, ...]) -> dict[str, tuple[int, dict[str, Estimate]]]:
+def _by_centre(
+    items: Items, grades: tuple[str, ...], num_draws: int
+) -> dict[str, tuple[int, dict[str, Estimate]]]:
     """Figures of all items and of those of each centre, with the number of cases."""
     centres = sorted({str(c) for c in items.centre_N if c})
     chosen = {ALL: np.ones(len(items.truth_N), np.bool_)}
@@ -147,7 +153,7 @@ def _by_centre(items: Items, grades: tuple[str, ...]) -> dict[str, tuple[int, di
     for name, rows in chosen.items():
         if rows.any():
             counts = items.counts(rows)
-            found[name] = (len(counts.upper_K2), estimates(counts, grades))
+            found[name] = (len(counts.upper_K2), estimates(counts, grades, num_draws=num_draws))
     return found
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pathology.simulate.glands import STYLES, Skeleton, all_skeletons
 from pathology.simulate.noise import FloatArray, blur, smooth_noise
 
+WISHED_SHARE = (0.14, 0.42)  # of the tissue for the most malignant grade; glands decide
+
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -59,7 +61,10 @@ def signed_distance(inside: NDArray[np.bool_]) -> FloatArray:
 
 
 def wanted_grades(
-    rng: np.random.Generator, inside: NDArray[np.bool_], label: int
+    rng: np.random.Generator,
+    inside: NDArray[np.bool_],
+    label: int,
+    top_share: tuple[float, float] = WISHED_SHARE,
 ) -> NDArray[np.int64]:
     """Grade index wished for at every plan pixel: nested regions, the most malignant inmost."""
     wanted = np.zeros(inside.shape, np.int64)
@@ -68,22 +73,29 @@ def wanted_grades(
     angle = rng.uniform(0, 2 * math.pi)
     slope = (math.cos(angle) * x + math.sin(angle) * y) / math.hypot(rows, columns)
     severity = 3.0 * slope.astype(np.float32) + 0.55 * smooth_noise(rng, inside.shape, 420)
-    share = rng.uniform(0.14, 0.42)
+    share = rng.uniform(*top_share)
     for grade in range(label, 0, -1):
         wanted[(severity > np.quantile(severity[inside][::7], 1 - share)) & (wanted == 0)] = grade
         share += rng.uniform(0.1, 0.3)
     return wanted
 
 
-def plan_tissue(rng: np.random.Generator, shape: tuple[int, int], label: int) -> Anatomy:
+def plan_tissue(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    label: int,
+    top_share: tuple[float, float] = WISHED_SHARE,
+) -> Anatomy:
     """Draw the plan of one piece of tissue whose most malignant grade is label.
 
-    shape  (rows, columns) in um
-    label  index into GRADES
+    shape      (rows, columns) in um
+    label      index into GRADES
+    top_share  of the tissue, at least and at most, wished for the label's grade; what it gets is
+               up to the glands
     """
     outline = tissue_outline(rng, shape)
     inside = outline > 0
-    wanted = wanted_grades(rng, inside, label)
+    wanted = wanted_grades(rng, inside, label, top_share)
     lymphoid = lymphoid_aggregates(rng, outline)
     is_free = (outline > 15) & (blur(lymphoid, 30) < 0.12) & (smooth_noise(rng, shape, 120) < 2.0)
     skeletons, gland_grades, radii = all_skeletons(rng, wanted, is_free)

@@ -113,7 +113,9 @@ def make_slide(
     """Write one planned slide and its frames; returns their manifest rows."""
     config = slide_config or SlideConfig()
     centre = CENTRES[planned.centre]
-    tissue = simulate_tissue(planned.seed, planned.label, size_um=config.size_um)
+    tissue = simulate_tissue(
+        planned.seed, planned.label, size_um=config.size_um, top_share=config.top_share
+    )
     truth = simulate_slide(
         folder,
         planned.slide_id,

@@ -21,11 +21,14 @@ class SlideConfig(StageConfig):
     """What shapes a simulated slide besides its seed, label and centre.
 
     size_um                   (width, height) of the slide
+    top_share                 of the tissue, at least and at most, that is of the slide's grade;
+                              None: 0.05 to 0.5
     grade_downsample          level-0 pixels per pixel of the grade map and the fault mask
     concentration_downsample  level-0 pixels per pixel of the stored concentrations; 1 stores all
     """
 
     size_um: tuple[int, int] = (1600, 1500)
+    top_share: tuple[float, float] | None = None
     grade_downsample: int = Field(default=16, ge=1)
     concentration_downsample: int = Field(default=8, ge=1)
 
@@ -48,7 +51,9 @@ def simulate_slide(
     tissue  what simulate_tissue gave for this seed, label and size, if it is at hand
     """
     config = config or SlideConfig()
-    tissue = tissue or simulate_tissue(seed, label, size_um=config.size_um)
+    tissue = tissue or simulate_tissue(
+        seed, label, size_um=config.size_um, top_share=config.top_share
+    )
     rgb, marked = plant_fault(scan_tissue(tissue, centre), fault, seed, centre.mpp)
     path = folder / "slides" / f"{slide_id}.tif"
     mpp = None if fault == "no_mpp" else centre.mpp

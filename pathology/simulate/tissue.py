@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathology.core.errors import ConfigError
-from pathology.simulate.anatomy import Anatomy, plan_tissue
+from pathology.simulate.anatomy import WISHED_SHARE, Anatomy, plan_tissue
 from pathology.simulate.cells import paint_cells
 from pathology.simulate.glands import CARCINOMA, GRADES
 from pathology.simulate.noise import FloatArray, blur, ramp, smooth_noise
@@ -27,7 +27,7 @@ class Tissue:
     mpp             of the concentrations
     grades          (rows, columns) uint8 at GRADES_MPP: 0 glass, else index into GRADES + 1
     label           index into GRADES of the most malignant grade
-    seed, size_um   what it was grown from
+    seed, size_um, top_share  what it was grown from
     """
 
     concentrations: FloatArray
@@ -36,6 +36,7 @@ class Tissue:
     label: int
     seed: int
     size_um: tuple[int, int]
+    top_share: tuple[float, float] | None = None
 
     def shape_at(self, mpp: float) -> tuple[int, int]:
         """(rows, columns) of the whole at another resolution."""
@@ -46,41 +47,59 @@ class Tissue:
 GRADES_MPP = 1.0  # of Tissue.grades
 BAND_ROWS = 256  # painted at a time, so that memory stays small
 MIN_SIZE_UM = 600
-SHARE = (0.05, 0.5)  # of the tissue that the most malignant grade covers
+SHARE = (0.05, 0.5)  # of the tissue that the most malignant grade covers, if nothing is said
+MAX_TOP_SHARE = 0.7  # leaves room for the milder grades
 MAX_PLANS = 40
 
 
 def simulate_tissue(
-    seed: int, label: int, *, size_um: tuple[int, int] = (1600, 1500), mpp: float = 0.5
+    seed: int,
+    label: int,
+    *,
+    size_um: tuple[int, int] = (1600, 1500),
+    mpp: float = 0.5,
+    top_share: tuple[float, float] | None = None,
 ) -> Tissue:
     """Grow a piece of tissue whose most malignant grade is label.
 
-    seed     same seed, same tissue, to the last bit
-    label    index into GRADES
-    size_um  (width, height) of tissue and glass around it
-    Raises ConfigError where size_um is too small to hold glands of every grade.
+    seed       same seed, same tissue, to the last bit
+    label      index into GRADES
+    size_um    (width, height) of tissue and glass around it
+    top_share  of the tissue, at least and at most, that is of the label's grade; None: SHARE
+    Raises ConfigError where size_um is too small to hold glands of every grade, or so few of one.
     """
     if not 0 <= label < len(GRADES):
         raise ConfigError(f"label {label} is not an index into {GRADES}")
     if min(size_um) < MIN_SIZE_UM:
         raise ConfigError(f"size_um is {size_um}. Use at least {MIN_SIZE_UM} um a side")
+    if top_share and not 0 < top_share[0] <= top_share[1] <= MAX_TOP_SHARE:
+        raise ConfigError(f"top_share is {top_share}. Use two shares up to {MAX_TOP_SHARE}")
     rng = np.random.default_rng([seed, label])
-    plan = plan_as_promised(rng, size_um, label)
+    plan = plan_as_promised(rng, size_um, label, top_share)
     concentrations = paint_ground(rng, plan, mpp)
     for cells in place_cells(rng, plan):
         paint_cells(concentrations, cells, mpp, rng)
     finish(rng, concentrations, plan, mpp)
-    return Tissue(concentrations, mpp, plan.grades, label, seed, size_um)
+    return Tissue(concentrations, mpp, plan.grades, label, seed, size_um, top_share)
 
 
-def plan_as_promised(rng: np.random.Generator, size_um: tuple[int, int], label: int) -> Anatomy:
-    """The first plan drawn in which the label's grade covers a share of SHARE of the tissue."""
+def plan_as_promised(
+    rng: np.random.Generator,
+    size_um: tuple[int, int],
+    label: int,
+    top_share: tuple[float, float] | None = None,
+) -> Anatomy:
+    """The first plan drawn in which the label's grade covers the share promised; None: SHARE."""
+    low, high = top_share or SHARE
     for _ in range(MAX_PLANS):
-        plan = plan_tissue(rng, (size_um[1], size_um[0]), label)
+        plan = plan_tissue(rng, (size_um[1], size_um[0]), label, top_share or WISHED_SHARE)
         share = np.count_nonzero(plan.is_grade(label)) / np.count_nonzero(plan.grades)
-        if label == 0 or SHARE[0] <= share <= SHARE[1]:
+        if label == 0 or low <= share <= high:
             return plan
-    raise ConfigError(f"no tissue of {size_um} um with {GRADES[label]} found. Ask for a larger one")
+    raise ConfigError(
+        f"no tissue of {size_um} um with {low:g} to {high:g} of {GRADES[label]} found. "
+        "Ask for a larger one"
+    )
 
 
 def paint_ground(rng: np.random.Generator, plan: Anatomy, mpp: float) -> FloatArray:

@@ -30,7 +30,7 @@ class SlideTruth:
     mpp                       of level 0, true even where the file does not say it
     label                     most malignant grade
     grade_fractions           share of the tissue that each grade covers
-    seed, size_um             what simulate_tissue needs to grow the same tissue again
+    seed, size_um, top_share  what simulate_tissue needs to grow the same tissue again
     stain_matrix              (2, 3), see Centre
     grade_downsample          level-0 pixels per pixel of the grade map and the fault mask
     concentration_downsample  level-0 pixels per pixel of the stored concentrations
@@ -54,6 +54,7 @@ class SlideTruth:
     concentration_downsample: int
     fault: str = ""
     has_fault_mask: bool = False
+    top_share: tuple[float, float] | None = None
     formula: str = FORMULA
     note: str = WHAT_THIS_IS
 
@@ -78,6 +79,7 @@ def state_truth(
         grade_fractions=tuple(round(float(n / counts.sum()), 6) for n in counts),
         seed=tissue.seed,
         size_um=tissue.size_um,
+        top_share=tissue.top_share,
         size=(columns, rows),
         mpp=centre.mpp,
         centre=centre.name,

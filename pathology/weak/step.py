@@ -83,10 +83,13 @@ class WeakStep:
     def keep_best(self, epoch: int, value: float) -> bool:
         """Remember the present weights if none validated better; says whether to give up.
 
-        Equal counts as better: later weights have seen more.
+        Equal counts as better: later weights have seen more. So does whatever follows on epochs in
+        which all tiles still counted, where the method is to leave some out.
         """
         self.history.append({"epoch": epoch, "validation": value})
-        if not self.best or value >= self.best["value"]:
+        num_before = self.config.warmup_epochs if self.config.method in RECTIFIED else 0
+        is_first = not self.best or self.best["epoch"] <= num_before
+        if is_first or value >= self.best["value"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
             self.best = {"epoch": epoch, "value": value, "weights": weights}
         return bool(epoch - self.best["epoch"] >= self.config.patience)

@@ -89,6 +89,13 @@ def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
         "metrics.csv", "metrics.json", "slides.png", "slides_by_centre.png", "tiles.png",
         "tiles_by_centre.png",
     }  # fmt: skip
+    brief = evaluate(out, manifest, tmp_path / "brief", is_brief=True)
+    assert {path.name for path in (tmp_path / "brief").iterdir()} == {"metrics.csv", "metrics.json"}
+    for level in ("slide", "tile"):
+        points = {
+            name: e["value"] for name, e in brief[level]["all"].items() if name != "num_cases"
+        }
+        assert points == {name: found[level]["all"][name]["value"] for name in points}
     lines = list(csv.DictReader((tmp_path / "eval" / "metrics.csv").read_text().splitlines()))
     assert {line["level"] for line in lines} == {"slide", "tile"}
 

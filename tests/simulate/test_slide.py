@@ -146,6 +146,15 @@ def test_stated_constants_regrow_the_tissue(folder: Path, tissue: Tissue) -> Non
     assert np.array_equal(again.concentrations, tissue.concentrations)
 
 
+def test_a_share_asked_for_is_stated_with_what_came_of_it(tmp_path: Path) -> None:
+    config = SlideConfig(size_um=(900, 900), top_share=(0.02, 0.08))
+    made = simulate_slide(tmp_path, "rare", label=CARCINOMA, seed=2, config=config)
+    truth = read_truth(tmp_path / "truth" / "rare.truth.png")
+    assert truth == made
+    assert truth.top_share == config.top_share
+    assert 0.02 <= truth.grade_fractions[CARCINOMA] <= 0.08
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_grade_map_agrees_with_label_and_tissue(folder: Path, number: int) -> None:
     truth = truth_of(folder, f"sim_{number}")

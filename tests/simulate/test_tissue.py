@@ -53,6 +53,21 @@ def test_the_label_is_the_most_malignant_grade_and_covers_its_share(label: int, 
         assert SHARE[0] <= share <= SHARE[1]
 
 
+@pytest.mark.parametrize("label", [ADENOMA, CARCINOMA])
+def test_a_share_of_the_most_malignant_grade_can_be_asked_for(label: int) -> None:
+    for low, high in ((0.4, 0.6), (0.03, 0.07)):
+        rng = np.random.default_rng(1)
+        grades = plan_as_promised(rng, (900, 900), label, (low, high)).grades
+        assert grades.max() == label + 1
+        assert low <= np.count_nonzero(grades == label + 1) / np.count_nonzero(grades) <= high
+
+
+@pytest.mark.parametrize("top_share", [(0.0, 0.1), (0.2, 0.1), (0.5, 0.9)])
+def test_a_share_that_nothing_can_have_is_refused(top_share: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="top_share"):
+        simulate_tissue(0, CARCINOMA, size_um=SIZE_UM, top_share=top_share)
+
+
 def test_nuclei_grow_larger_longer_and_darker_with_the_grade() -> None:
     rng = np.random.default_rng(0)
     plan = plan_tissue(rng, (1000, 1000), CARCINOMA)

@@ -1,0 +1,36 @@
+"""Which weights of a training are kept."""
+
+import numpy as np
+import pytest
+import torch
+
+from pathology.weak.config import WeakConfig
+from pathology.weak.network import BagClassifier, bag_network
+from pathology.weak.step import WeakStep
+
+
+def kept_epochs(method: str, values: list[float], **more: int) -> list[int]:
+    """The epoch whose weights are kept after each of the epochs that validate so."""
+    config = WeakConfig.model_validate({"grades": ("a", "b"), "method": method, **more})
+    model = BagClassifier(bag_network(config, 4))
+    step = WeakStep(config, model, np.zeros(2, np.int64), np.ones(2, np.int64), lambda: np.ones(2))
+    kept = []
+    for epoch, value in enumerate(values, start=1):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.fill_(epoch)
+        step.keep_best(epoch, value)
+        assert {float(w.max()) for w in step.best["weights"].values()} == {step.best["epoch"]}
+        kept.append(step.best["epoch"])
+    return kept
+
+
+def test_the_best_weights_are_kept_and_later_ones_among_equals() -> None:
+    assert kept_epochs("ce", [0.8, 0.7, 0.9, 0.9, 0.8]) == [1, 1, 3, 4, 4]
+
+
+@pytest.mark.parametrize("method", ["rce-ut", "rce", "em"])
+def test_weights_from_before_rectification_give_way_to_what_follows(method: str) -> None:
+    assert kept_epochs(method, [1.0, 0.7, 0.9, 0.8]) == [1, 2, 3, 3]
+    assert kept_epochs(method, [1.0, 0.9, 0.6], warmup_epochs=2) == [1, 2, 3]
+    assert kept_epochs(method, [1.0, 0.9], warmup_epochs=0) == [1, 1]
