@@ -103,6 +103,7 @@ def _methods_table(found: Mapping[str, Mapping[str, Any]], title: str) -> Table:
             str(one["num_cases"]),
         ]
         for name, one in found.items()
+        if estimate_text(one.get("balanced_accuracy"))
     ]  # fmt: skip
     heads = ["method", "taught by", "balanced accuracy", "AUROC", "ECE", "cases"]
     return Table(heads, rows, f"{title}. Value and 95 % interval, by case.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pathology.stain.outcome import StainOutcome
@@ -16,6 +18,8 @@ MAX_MPP_ERROR = 0.02
 MAX_PASSED_SHARE = 0.2
 MAX_SHIFT_DEG = 25.0
 GAINS = (0.4, 2.5)
+NUMBER = re.compile(r"\d+(\.\d+)?")
+LEAST_SHARED = 5  # slides, more of which and more than half share a remark that is told once
 
 
 class Failure(NamedTuple):
@@ -142,3 +146,23 @@ def is_simulated(outcomes: Iterable[SlideOutcome], record: Mapping[str, Any]) ->
     return any(isinstance(part, Mapping) and part.get("simulated") for part in said) or any(
         outcome.slide_id.startswith(SIMULATED_PREFIX) for outcome in outcomes
     )
+
+
+def first_looks(remarks: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Whom to look at first, and why: what is said of most slides once, then slide by slide.
+
+    remarks  of every slide, by id; those that differ in numbers alone count as the same
+    """
+    kinds = [(NUMBER.sub("#", said), name, said) for name, all_ in remarks.items() for said in all_]
+    count = Counter(kind for kind, _, _ in kinds)
+    most = max(LEAST_SHARED, len(remarks) // 2)
+    found = []
+    for kind, num in count.most_common():
+        if num > most:
+            name, said = next((name, said) for same, name, said in kinds if same == kind)
+            found.append((f"{num} of {len(remarks)} slides", f"{said} ({name}; the others alike)"))
+    for slide_id, all_ in remarks.items():
+        left = [said for said in all_ if count[NUMBER.sub("#", said)] <= most]
+        if left:
+            found.append((slide_id, "; ".join(left)))
+    return found

@@ -17,6 +17,7 @@ from pathology.evaluation.page import page_environment
 from pathology.evaluation.remarks import (
     Failure,
     failures_of,
+    first_looks,
     is_simulated,
     stain_remarks,
     steps_of,
@@ -148,6 +149,7 @@ def render_report(findings: RunFindings) -> str:
             stain_facts=stain_facts(findings.stain_record),
             reference=_reference_of(findings.stain_record),
             chart=Markup(steps_chart(steps)) if steps else "",  # noqa: S704  made here, label escaped
+            first=first_looks({s.outcome.slide_id: s.remarks for s in findings.slides}),
             max_listed=MAX_LISTED,
         )
     )

@@ -14,7 +14,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> 
     """One small chart for every measurement of metrics.jsonl, over the steps, as a PNG file."""
     from matplotlib.figure import Figure  # slow to load
 
-    names = [name for name in (rows[0] if rows else {}) if name != "step"]
+    names = [name for name in (rows[0] if rows else {}) if name not in ("step", "epoch")]
     if not names:
         return
     num_rows = -(-len(names) // COLUMNS)

@@ -6,6 +6,7 @@ from pathology.evaluation.chart import steps_chart
 from pathology.evaluation.remarks import (
     Step,
     failures_of,
+    first_looks,
     is_simulated,
     stain_remarks,
     steps_of,
@@ -150,3 +151,15 @@ def test_a_record_may_lack_anything() -> None:
     facts = dict(run_facts({"version": "1", "commit": "0123456789abcdef+", "seconds": 61}))
     assert facts["Version"] == "1, commit 0123456789ab with local changes"
     assert facts["Time"] == "1 min 1 s"
+
+
+def test_what_is_said_of_most_slides_is_told_once() -> None:
+    remarks = {f"s{i}": [f"eosin is {20 + i}° away"] for i in range(9)}
+    remarks |= {"s3": [*remarks["s3"], "40% is pen"], "t": [], "u": ["40% is pen"]}
+    assert first_looks(remarks) == [
+        ("9 of 11 slides", "eosin is 20° away (s0; the others alike)"),
+        ("s3", "40% is pen"),
+        ("u", "40% is pen"),
+    ]
+    few = {f"s{i}": ["odd"] for i in range(3)}
+    assert first_looks(few) == [(f"s{i}", "odd") for i in range(3)]
