@@ -142,7 +142,7 @@ def _microscope(run: Planned, config: AdaptConfig, pictures: TileInput, methods:
     first = run.folder.adapted(methods[0])
     card, _ = load_classifier(first)
     mpp = assumed_mpp(first) or card.tiles.mpp
-    cut = CutOptions(run.folder.microscope / "tiles", assume_mpp=mpp)
+    cut = CutOptions(run.folder.microscope / "tiles", assume_mpp=mpp, workers=run.options.workers)
     only = tile_for_model(first, images, cut)  # all of them want the same tiles
     for method in methods:
         model, out = run.folder.adapted(method), run.folder.scope_predictions(method)

@@ -24,11 +24,13 @@ class CutOptions:
     out         run folder of their tiles
     data_root   where a manifest's relative paths start
     assume_mpp  for slides and pictures that say nothing of their resolution
+    workers     processes; None: as many as there are cores, 0: this one
     """
 
     out: Path
     data_root: Path | None = None
     assume_mpp: float | None = None
+    workers: int | None = None
 
 
 def has_tiles(path: Path) -> bool:
@@ -54,7 +56,10 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
             "predict on that run"
         )
     manifest = _manifest_of(path, run)
-    tiling = TileOptions(manifest, run, data_root=options.data_root, assume_mpp=options.assume_mpp)
+    tiling = TileOptions(
+        manifest, run, data_root=options.data_root, assume_mpp=options.assume_mpp,
+        workers=options.workers,
+    )  # fmt: skip
     tile_manifest(tiling, _tiling(model, wanted))
     table = run / "process_list.csv"
     rows = read_process_list(table)
