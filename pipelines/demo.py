@@ -26,7 +26,8 @@ SETTINGS = """\
 # The demo as a run: `pathology run {name}` does it again, and only what changed.
 manifest: cohort/slides.csv       # simulated slides, four of them broken on purpose
 out: run
-stain: {method: macenko}          # the default is none; the demo is to show it
+stain:                            # the default is none; the demo is to show it
+  method: macenko
 microscope:
   images: cohort/frames.csv       # simulated frames of a camera on a microscope
   compare: [source]               # a frame's label is its worst grade: no labels for its tiles
