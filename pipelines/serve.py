@@ -11,6 +11,7 @@ from pathlib import Path
 from pathology.core.errors import ArtifactError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.core.web_access import LOCAL_NAMES, is_loopback, page_address
+from pathology.evaluation.remarks import is_simulated
 from pathology.slides.reader import SlideReader
 from pathology.slides.resolution import decide_spacing
 from pathology.stain.config import StainConfig
@@ -52,7 +53,7 @@ def serve(options: ServeOptions) -> None:
     token = secrets.token_urlsafe(24) if options.with_token or not is_local else None
     hosts = LOCAL_NAMES | {options.host, f"[{options.host}]"} if is_local else None
     listener = listen(options.host, options.port)
-    app = viewer_app(scene, options.run.resolve().name, token=token, hosts=hosts)
+    app = viewer_app(scene, title_of(options.run), token=token, hosts=hosts)
     num_shown = sum(slide.overlay is not None for slide in scene.slides.values())
     print(f"Research use only. {len(scene.slides)} slides, {num_shown} of them with predictions.")
     if not is_local:
@@ -69,6 +70,12 @@ def serve(options: ServeOptions) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):  # raised again when all is shut down in order
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def title_of(run: Path) -> str:
+    """The name of a run, and whether its slides were made by the simulator."""
+    is_drawn = is_simulated(read_process_list(run / "process_list.csv"), {})
+    return run.resolve().name + (": simulated slides, not patients" if is_drawn else "")
 
 
 def scene_of(options: ServeOptions) -> Scene:

@@ -16,7 +16,7 @@ from pathology.core.errors import ArtifactError, ConfigError
 from pathology.slides import jpeg
 from pathology.stain.saved_style import StainError
 from pathology.viewer.app import viewer_app
-from pipelines.serve import ServeOptions, find_predictions, scene_of, serve
+from pipelines.serve import ServeOptions, find_predictions, scene_of, serve, title_of
 from tests.conftest import psnr
 from tests.pipelines.viewed_run import (
     ODD_ID,
@@ -34,6 +34,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = write_run(tmp_path_factory.mktemp("served"))
     write_predictions(made, made / "predictions.csv")
     return made
+
+
+def test_simulated_slides_are_called_so(run: Path, tmp_path: Path) -> None:
+    assert title_of(run) == run.name
+    table = (run / "process_list.csv").read_text(encoding="utf-8")
+    (tmp_path / "process_list.csv").write_text(table.replace("\ns0,", "\nsim_0,"), encoding="utf-8")
+    assert title_of(tmp_path) == f"{tmp_path.name}: simulated slides, not patients"
 
 
 def test_every_slide_of_the_run_is_listed(run: Path) -> None:
