@@ -34,7 +34,7 @@ SMALL = {
     "train adapt": ("--set", "steps=6", "--set", "tiles_per_slide=2", "--set", "tile_px=64",
                     "--set", "batch_size=8"),
     "stain evaluate": (
-        "--set", "tiles_per_slide=2", "--set", "borders_per_slide=1", "--set", "num_resamples=10",
+        "--set", "tiles_per_slide=2", "--set", "borders_per_slide=1", "--set", "num_resamples=100",
     ),
     "stain train": (
         "--set", "steps=2", "--set", "tiles_per_slide=2", "--set", "student.steps=2", "--set",
