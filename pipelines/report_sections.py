@@ -30,7 +30,22 @@ def sections_of(run: Path) -> list[Section]:
     folder = RunFolder(run)
     found = [_slides(folder), _microscope(folder)]
     there = [section for section in found if section is not None]
-    return [*there, limits_section()] if there else []
+    return [*there, *_stages(folder), limits_section()] if there else []
+
+
+def _stages(folder: RunFolder) -> list[Section]:
+    """What was done when, in how long, and by which fingerprint of settings and inputs."""
+    try:
+        stages = json.loads(folder.record.read_text(encoding="utf-8"))["stages"]
+        rows = [
+            [name, str(made["finished"]), f"{made['seconds']:,.0f} s", str(made["recipe"])]
+            for name, made in stages.items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # trained by single commands
+    heads = ["stage", "finished", "took", "fingerprint"]
+    text = ["Settings of the trainings, their seeds among them, stand in the model cards."]
+    return [Section("stages", "Stages of the run", text, (), [Table(heads, rows)], ())]
 
 
 def _slides(folder: RunFolder) -> Section | None:
