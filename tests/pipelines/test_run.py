@@ -95,7 +95,8 @@ def test_everything_is_there_and_the_broken_slide_does_not_vanish(settings: Path
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.index("Research use only") < page.index("<h1>Run report</h1>")
     for said in ("Grades of slides and tiles", "At the microscope", "Stages of the run",
-                 "Model card: dman", "Limits", "slides alone", "broken", "of the part &#39;test&#39; alone"):  # fmt: skip
+                 "Model card: dman", "Limits", "slides alone", "broken",
+                 "of the part &#39;test&#39; alone"):  # fmt: skip
         assert said in page, said
     assert len(page) < 15e6
     slides = {row["slide_id"]: row for row in rows_of(out / "predictions.slides.csv")}
