@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pathology.core.artifact import sweep_scratch
 from pathology.core.batch import Batch
-from pathology.core.errors import reason_of
+from pathology.core.errors import ConfigError, reason_of
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.supervise import Report, Task
 from pathology.models.encode import prepare
-from pathology.models.encoder import make_encoder
+from pathology.models.encoder import Encoder, make_encoder
 from pathology.training.fabric import device_of
 from pipelines.encoding import Encoding, weights_digest
 from pipelines.feature_config import FeatureConfig, FeatureOptions
@@ -41,8 +41,7 @@ def extract_features(
     """
     started, paths = now(), stores_of(run)
     made = make_encoder(config.encoder, weights=options.weights)
-    weights, device = weights_digest(made), device_of(options.device)
-    encoder = prepare(made, device, is_bf16=config.precision == "bf16")
+    weights = weights_digest(made)
     out.mkdir(parents=True, exist_ok=True)
     sweep_scratch(out)
     found = {row.slide_id: row for row in without_stores(run, paths)}
@@ -52,42 +51,70 @@ def extract_features(
         on_slide(outcome)
         write_table(out / TABLE, list(found.values()))
 
-    encoding = Encoding(encoder, config, replace(options, device=device), out, weights)
-    if options.scheduler:
-        work = partial(encode_store, config=config, options=options, out=out.resolve())
-        batch = Batch(Task(work, _fail), scheduler=options.scheduler)
-        batch.run([path.resolve() for path in paths], take)
-    else:
-        for outcome in encoding.run(paths, on_tiles):
-            take(outcome)
-    write_table(out / TABLE, list(found.values()))
     facts = {
         "stage": "features",
         "encoder": config.encoder,
         "weights": weights,
-        "num_features": encoder.num_features,
-        "device": device,
-        "engine": getattr(encoder, "engine", "torch"),
+        "num_features": made.num_features,
         "config": config.model_dump(mode="json"),
-        "read_seconds": round(encoding.read_seconds, 3),
-        "encode_seconds": round(encoding.encode_seconds, 3),
     }
+    if options.scheduler:
+        there = replace(options, weights=options.weights and options.weights.resolve())
+        work = partial(
+            encode_store, config=config, options=there, out=out.resolve(), weights=weights
+        )
+        batch = Batch(Task(work, _fail), scheduler=options.scheduler)
+        batch.run([path.resolve() for path in paths], take)
+    else:
+        encoding = _encoding(made, config, options, out, weights)
+        for outcome in encoding.run(paths, on_tiles):
+            take(outcome)
+        facts |= {
+            "device": encoding.options.device,
+            "engine": getattr(encoding.encoder, "engine", "torch"),
+            "read_seconds": round(encoding.read_seconds, 3),
+            "encode_seconds": round(encoding.encode_seconds, 3),
+        }
+    write_table(out / TABLE, list(found.values()))
     write_run_record(out / "run.json", started, facts, environment())
     return list(found.values())
 
 
 def encode_store(
-    path: Path, *, config: FeatureConfig, options: FeatureOptions, out: Path, report: Report
+    path: Path,
+    *,
+    config: FeatureConfig,
+    options: FeatureOptions,
+    out: Path,
+    weights: str,
+    report: Report,
 ) -> FeatureOutcome:
-    """The same of one store, in a worker of a cluster, which keeps its encoder."""
-    (outcome,) = _encoding(config, options, out).run([path], report)
+    """The same of one store, in a worker of a cluster, which keeps its encoder.
+
+    weights  digest of those that are meant; raises ConfigError where the worker finds others
+    """
+    (outcome,) = _kept_encoding(config, options, out, weights).run([path], report)
     return outcome
 
 
 @lru_cache(maxsize=1)
-def _encoding(config: FeatureConfig, options: FeatureOptions, out: Path) -> Encoding:
+def _kept_encoding(
+    config: FeatureConfig, options: FeatureOptions, out: Path, weights: str
+) -> Encoding:
     made = make_encoder(config.encoder, weights=options.weights)
-    weights, device = weights_digest(made), device_of(options.device)
+    found = weights_digest(made)
+    if found != weights:
+        raise ConfigError(
+            f"a worker's weights of {config.encoder} are {found}, those of the command {weights}. "
+            "Give all machines the same --weights"
+        )
+    return _encoding(made, config, options, out, weights)
+
+
+def _encoding(
+    made: Encoder, config: FeatureConfig, options: FeatureOptions, out: Path, weights: str
+) -> Encoding:
+    device = device_of(options.device)
     encoder = prepare(made, device, is_bf16=config.precision == "bf16")
     return Encoding(encoder, config, replace(options, device=device), out, weights)
 

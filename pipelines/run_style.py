@@ -33,17 +33,19 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
             f"stain_target={centre}: {lacks}. Centres of the table of slides, test apart: {there}"
         )
 
+    product = run.folder.style(is_learned=learned is not None)
+
     def work() -> int:
         given = look_at(run.folder.out)
         target = replace(_some(given, targets), path=given.path / centre)
         if learned is None:
-            fit_model(target, run.folder.style(is_learned=False), config)
+            fit_model(target, product, config)
             return 0
         options = TrainOptions(device=run.options.device, num_devices=run.options.num_devices)
         with counting("style", learned.steps, "steps", is_shown=is_first()) as show:
             train_model(
-                [_some(given, others)], target, run.folder.style(is_learned=True), learned,
-                options, on_step=telling(show), say=tell,
+                [_some(given, others)], target, product, learned, options,
+                on_step=telling(show), say=tell,
             )  # fmt: skip
         return 0
 
@@ -54,7 +56,6 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
             others="" if learned is None else " ".join(sorted(others)),
         )  # fmt: skip
 
-    product = run.folder.style(is_learned=learned is not None)
     is_shared = learned is not None
     return Stage("style", work, recipe, (product,), ("tile",), is_shared=is_shared)
 

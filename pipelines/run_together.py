@@ -22,8 +22,9 @@ def meet(options: RunOptions) -> None:
 
     Raises ConfigError for a device that this machine does not have.
     """
-    if options.num_devices > 1 or make_fabric(options.device).world_size > 1:
-        make_fabric(options.device, num_devices=options.num_devices).launch()
+    fabric = make_fabric(options.device, num_devices=options.num_devices)
+    if fabric.world_size > 1:
+        fabric.launch()
 
 
 def is_follower() -> bool:

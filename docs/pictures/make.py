@@ -55,7 +55,6 @@ def main(demo: Path) -> None:
         )  # fmt: skip
         page = context.pages[0]
         page.goto((run / "report.html").resolve().as_uri())
-        page.locator("#slides").scroll_into_view_if_needed()
         page.evaluate("document.querySelector('#slides').scrollIntoView()")
         keep(page, "report")
         with serving("serve", run, "--port", 8791) as address:

@@ -20,19 +20,7 @@ from tests.pipelines.adapt_cohort import (
     SETTINGS,
     config,
     read_domains,
-    write_domains,
 )
-from tests.pipelines.small_encoder import write_weights
-
-
-@pytest.fixture(scope="module")
-def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_domains(tmp_path_factory.mktemp("adapt"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
 
 
 def test_as_a_command_and_its_model_predicts(

@@ -18,22 +18,10 @@ from tests.pipelines.adapt_cohort import (
     NUM,
     config,
     read_domains,
-    write_domains,
     write_manifest,
 )
-from tests.pipelines.small_encoder import write_weights
 from tests.stain.synthetic import OTHER, he_tiles
 from tests.stain.test_normalize_store import make_store
-
-
-@pytest.fixture(scope="module")
-def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_domains(tmp_path_factory.mktemp("adapt"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
 
 
 def test_names_of_classes_are_mapped(

@@ -21,11 +21,6 @@ from tests.pipelines.adapt_cohort import EDGE, NUM, config, write_domains
 from tests.pipelines.small_encoder import NAME, SMALLEST, write_weights
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
-
-
 def write_folder(pictures: Path, out: Path, weights: Path, **more: object) -> Path:
     """Features of pictures, one file each, as `pathology features` writes them."""
     encoder = make_encoder(NAME, weights=weights)

@@ -22,18 +22,13 @@ from pipelines.input_kinds import look_at
 from pipelines.predict import predict
 from pipelines.tile_for_model import CutOptions, tile_for_model
 from tests.in_process import PATHOLOGY, pathology
-from tests.pipelines.adapt_cohort import NUM, write_domains, write_manifest
+from tests.pipelines.adapt_cohort import NUM, write_manifest
 from tests.pipelines.small_encoder import SMALLEST, write_weights
 
 SETTINGS = {
     "encoder": SMALLEST, "size_px": 64, "tile_px": 32, "steps": 10, "batch_size": 4,
     "width": 16, "judge_width": 16, "encoder_rate": 0.1, "learning_rate": 0.003,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_domains(tmp_path_factory.mktemp("adapt"))
 
 
 @pytest.fixture(scope="module")

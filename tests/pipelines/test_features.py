@@ -42,11 +42,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("weights") / "resnet10t.pt")
-
-
 def extract(run: Path, out: Path, weights: Path, **settings: object) -> list[object]:
     config = FeatureConfig.model_validate({"encoder": "resnet10t", **settings})
     return list(extract_features(run, out, config, FeatureOptions(weights=weights)))
