@@ -25,7 +25,7 @@ from pathology.inference.tile_network import (
 )
 from pathology.models.card import ModelCard
 from pathology.models.encoder import Encoder
-from pathology.models.onnx_encoder import write_onnx
+from pathology.models.onnx_session import write_onnx
 
 NOTE = "Research use only. Not for diagnosis."
 

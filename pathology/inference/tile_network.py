@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pathology.core.errors import ConfigError
 from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder
-from pathology.models.onnx_encoder import LARGEST, write_onnx
+from pathology.models.onnx_session import LARGEST, write_onnx
 from pathology.slides.reader import Pixels
 from pathology.weak.pooling import PooledTiles
 

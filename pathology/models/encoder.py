@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.state import load_tensors
+from pathology.models.frozen_front import FrozenFront
 from pathology.models.hub import asked_once
 from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS, Colors, KnownEncoder
 
@@ -45,6 +46,8 @@ class Encoder(nn.Module):
         self.name, self.network, self.size_px, self.pooling = name, network, size_px, pooling
         self.colors = colors
         self.frozen: tuple[nn.Module, ...] = ()  # parts whose normalization learns nothing
+        self.front = FrozenFront()
+        self.register_load_state_dict_post_hook(_forget_front)  # type: ignore[no-untyped-call]
         for key, value in zip(("mean", "std"), colors, strict=True):
             self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
         with torch.no_grad():
@@ -55,7 +58,8 @@ class Encoder(nn.Module):
 
     def forward(self, tiles_B3HW: Tensor) -> Tensor:
         """Features (B, F) of tiles of any size; scaled where the network has one size only."""
-        made = self.network((self.fitted(tiles_B3HW) - self.mean) / self.std)
+        images = (self.fitted(tiles_B3HW) - self.mean) / self.std
+        made = self.front(self.network, images) if self._has_front(images) else self.network(images)
         if self.pooling == "map":
             features: Tensor = made[0].mean(dim=(2, 3))
         elif self.pooling == "token and mean":
@@ -68,9 +72,11 @@ class Encoder(nn.Module):
     def learn_last(self, num_blocks: int | None) -> None:
         """Freeze all but the last blocks, by timm's groups of layers; None: the whole learns.
 
-        What lies before them is not changed, nor kept in memory for gradients. Raises ConfigError
-        for a network that knows no groups.
+        What lies before them is not changed, nor kept in memory for gradients; on a CPU it is run
+        by ONNX Runtime from the first step on. Raises ConfigError for a network that knows no
+        groups.
         """
+        self.front.forget()
         if num_blocks is None:
             return
         groups = _groups(self.network, self.name) if num_blocks else {}
@@ -90,12 +96,23 @@ class Encoder(nn.Module):
             module.eval()
         return self
 
+    def _has_front(self, images_B3HW: Tensor) -> bool:
+        """Whether this is a step of training on a CPU, of a part of the network."""
+        is_plain = images_B3HW.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        return bool(self.training and self.frozen and is_plain)
+
     def fitted(self, tiles_B3HW: Tensor) -> Tensor:
         """Tiles scaled to the network's size, if it has but one."""
         edge = self.size_px
         if edge is None or tiles_B3HW.shape[2:] == (edge, edge):
             return tiles_B3HW
         return functional.interpolate(tiles_B3HW, (edge, edge), mode="bilinear", antialias=True)
+
+
+def _forget_front(encoder: nn.Module, _: object) -> None:
+    """Other weights were loaded."""
+    if isinstance(encoder, Encoder):
+        encoder.front.forget()
 
 
 def _groups(network: nn.Module, name: str) -> dict[int, list[str]]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pathology.models.encoder import Encoder
-
-LARGEST = 400_000_000  # parameters; what is larger needs more than the format's 2 GB
+from pathology.models.onnx_session import open_session
 
 
 class OnnxEncoder(nn.Module):
@@ -37,7 +33,7 @@ class OnnxEncoder(nn.Module):
         tiles_B3HW = self.encoder.fitted(tiles_B3HW)
         size = tuple(tiles_B3HW.shape[2:])
         if size not in self._sessions:
-            self._sessions[size] = _session(self.encoder, tiles_B3HW[:1])
+            self._sessions[size] = open_session(self.encoder, tiles_B3HW[:1], "features")
         session = self._sessions[size]
         if session is None:
             self.engine = "torch"
@@ -46,34 +42,3 @@ class OnnxEncoder(nn.Module):
         self.engine = "onnxruntime"
         (found,) = session.run(None, {"tiles": tiles_B3HW.contiguous().numpy()})
         return torch.from_numpy(found)
-
-
-def write_onnx(module: nn.Module, tiles_B3HW: Tensor, path: Path, outputs: list[str]) -> None:
-    """Translate a network of tiles, of any number and of this size, to an ONNX file.
-
-    Raises whatever the translator does where it cannot.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's newer translator, which is much slower
-        torch.onnx.export(
-            module, (tiles_B3HW,), path, dynamo=False, input_names=["tiles"], output_names=outputs,
-            dynamic_axes={name: {0: "num"} for name in ("tiles", *outputs)},
-        )  # fmt: skip
-
-
-def _session(encoder: Encoder, tiles_13HW: Tensor) -> Any:
-    """ONNX Runtime with the encoder in it, or None where it cannot be translated."""
-    import onnxruntime
-
-    if sum(p.numel() for p in encoder.parameters()) > LARGEST:
-        return None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    with tempfile.TemporaryDirectory(prefix="pathology-") as folder, torch.no_grad():
-        path = Path(folder) / "encoder.onnx"
-        try:
-            write_onnx(encoder, tiles_13HW.clone(), path, ["features"])
-            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception:  # noqa: BLE001 (translator and runtime raise whatever they like)
-            return None

@@ -1,0 +1,127 @@
+"""The part of an encoder that does not learn, through ONNX Runtime; what learns stays with torch.
+
+Where the last blocks of an encoder learn on a CPU, most of a step goes into blocks that are only
+passed through. The network is cut where the learning begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.split_module import split_module
+
+from pathology.models.onnx_session import open_session
+
+BLOCK = 16  # tiles at once: layers of more do not fit the cache
+
+
+class Halves(NamedTuple):
+    """Two networks that one after the other are the whole, its own layers in them."""
+
+    front: nn.Module
+    back: nn.Module
+
+
+class FrozenFront:
+    """Runs a network of which the first part does not learn. A copy of it starts anew.
+
+    A session is made for each size of images when such images first come. Forget it when weights
+    of the first part change.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def __reduce__(self) -> tuple[type[FrozenFront], tuple[()]]:
+        return FrozenFront, ()
+
+    def forget(self) -> None:
+        """Cut and translate anew when next asked."""
+        self._is_cut = False
+        self._halves: Halves | None = None
+        self._sessions: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, network: nn.Module, images_B3HW: Tensor) -> Any:
+        """What the network gives for images as it expects them."""
+        session = self._session(network, images_B3HW)
+        if session is None or self._halves is None:
+            return network(images_B3HW)
+        parts = [
+            torch.from_numpy(session.run(None, {"tiles": part.contiguous().numpy()})[0])
+            for part in torch.split(images_B3HW, BLOCK)
+        ]
+        cut = torch.cat(parts)
+        if cut.ndim == 4:  # a map
+            cut = cut.contiguous(memory_format=torch.channels_last)
+        return self._halves.back(cut)
+
+    def _session(self, network: nn.Module, images_B3HW: Tensor) -> Any:
+        if not self._is_cut:
+            self._halves, self._is_cut = halves_of(network), True
+        size = tuple(images_B3HW.shape[2:])
+        if self._halves is not None and size not in self._sessions:
+            self._sessions[size] = open_session(self._halves.front, images_B3HW[:1], "cut")
+        return self._sessions.get(size)
+
+
+class _InParts(fx.Tracer):
+    """Looks into modules of which a part learns; others, with whatever they do, stay whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        learns = [p.requires_grad for p in m.parameters()]
+        return all(learns) or not any(learns)
+
+
+class _OfImages(nn.Module):
+    """A network that is given images and nothing else: what else it takes is as by default."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_B3HW: Tensor) -> Any:
+        return self.network(images_B3HW)
+
+
+def halves_of(network: nn.Module) -> Halves | None:
+    """A network cut before all that learns, or None: nothing is frozen, or there is no one cut."""
+    learns = [p.requires_grad for p in network.parameters()]
+    if not any(learns):
+        return Halves(network.eval(), nn.Identity())
+    if all(learns):
+        return None
+    root = _OfImages(network)
+    try:
+        traced = fx.GraphModule(root, _InParts().trace(root))
+    except Exception:  # noqa: BLE001 (whatever a network's own lines do with what they are shown)
+        return None
+    late: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        if node.kwargs.get("training"):  # a state of now, which would be kept
+            return None
+        if _learns(root, node) or late.intersection(node.all_input_nodes):
+            late.add(node)
+    parts = split_module(traced, root, lambda node: int(node in late))
+    front, back = getattr(parts, "submod_0", None), getattr(parts, "submod_1", None)
+    if front is None or back is None or not _is_one_cut(front, back):
+        return None
+    return Halves(front.eval(), back)
+
+
+def _learns(network: nn.Module, node: fx.Node) -> bool:
+    """Whether weights of this step learn."""
+    if node.op == "call_module":
+        return any(p.requires_grad for p in network.get_submodule(str(node.target)).parameters())
+    if node.op == "get_attr":
+        owner, _, name = str(node.target).rpartition(".")
+        return bool(getattr(network.get_submodule(owner), name).requires_grad)
+    return False
+
+
+def _is_one_cut(front: fx.GraphModule, back: fx.GraphModule) -> bool:
+    """Whether one value goes from the front to the back, and nothing else into it."""
+    (output,) = (node for node in front.graph.nodes if node.op == "output")
+    taken = [node for node in back.graph.nodes if node.op == "placeholder"]
+    return isinstance(output.args[0], fx.Node) and len(taken) == 1
