@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -124,21 +125,25 @@ def compare(data: Data, scratch: Path) -> dict[str, list[float]]:
     pixels = WeakConfig.model_validate(PIXELS | {"grades": data.grades})
     encoder = make_encoder(OFFLINE)
 
-    def network() -> torch.nn.Module:
+    def network(num_blocks: int | None) -> torch.nn.Module:
         head = torch.nn.Sequential(
             torch.nn.Linear(encoder.num_features, pixels.width), torch.nn.ReLU(),
             torch.nn.Dropout(pixels.dropout), torch.nn.Linear(pixels.width, num),
         )  # fmt: skip
-        return torch.nn.Sequential(make_encoder(OFFLINE), head)
+        learner = make_encoder(OFFLINE)
+        learner.learn_last(num_blocks)
+        learner.frozen = ()  # no gradients for the others, as anyone would, and no more than that
+        return torch.nn.Sequential(learner, head)
 
     batch, steps = pixels.slides_per_step * pixels.tiles_per_slide, pixels.steps_per_epoch
     files = plain_loop.TileFiles(data.paths, data.path_grades, plain_loop.for_training(128))
-    speed, share = ours_training(data.run, data, scratch / "pixels.pt", PIXELS)
-    found["steps/s on pixels"] = [
-        speed,
-        best_of(lambda n: plain_loop.steps_per_second(network(), files, batch, steps, n)),
-    ]
-    found["share of waiting, pixels"] = [share]
+    for name, blocks in (("all of the encoder", None), ("its last block", 1)):
+        settings = PIXELS | {"encoder_blocks": blocks}
+        out = scratch / f"pixels_{blocks}.pt"
+        speed, share = ours_training(data.run, data, out, settings)
+        plain = partial(plain_loop.steps_per_second, network(blocks), files, batch, steps)
+        found[f"steps/s on pixels, {name}"] = [speed, best_of(plain)]
+        found[f"share of waiting, {name}"] = [share]
     config = WeakConfig.model_validate(FEATURES | {"grades": data.grades})
     h5 = sorted(data.features.glob("*.h5"))
     bags = plain_loop.BagFiles(h5, [data.grade(p.stem) for p in h5], config.tiles_per_slide)
