@@ -5,8 +5,11 @@ B batch, H, W height and width. Images are float RGB from 0 (black) to 1 (white)
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -39,24 +42,64 @@ class AugmentConfig(StageConfig):
     is_turned: bool = True
 
 
+class Variation(NamedTuple):
+    """How each of B images is varied; None: not in this way."""
+
+    way_B: NDArray[np.int64] | None
+    factor_B: Tensor | None
+    sigma_B: Tensor | None
+    stain_B3: Tensor | None
+    color_B3: Tensor | None
+    light_B3: Tensor | None
+
+    def of(self, some: slice) -> Variation:
+        """That of some of the images."""
+        return Variation(*(None if one is None else one[some] for one in self))  # type: ignore[arg-type]
+
+
 def augment(images_B3HW: Tensor, random: np.random.Generator, config: AugmentConfig) -> Tensor:
-    """Images of the same shape, each varied in its own way."""
-    num = len(images_B3HW)
+    """Images of the same shape, each varied in its own way.
+
+    On a CPU one after the other: what is made of an image on the way stays in its cache.
+    """
+    variation = draw(len(images_B3HW), random, config)
+    if images_B3HW.device.type != "cpu":
+        return varied(images_B3HW, variation)
+    made = torch.empty_like(images_B3HW)
+    for i in range(len(images_B3HW)):
+        one = slice(i, i + 1)
+        made[one] = varied(images_B3HW[one], variation.of(one))
+    return made
+
+
+def draw(num: int, random: np.random.Generator, config: AugmentConfig) -> Variation:
+    """How so many images are varied."""
+    way = factor = sigma = stain = color = light = None
     if config.is_turned:
-        images_B3HW = turned(images_B3HW, random.integers(8, size=num).tolist())
+        way = random.integers(8, size=num)
     if config.scale:
-        factor = 1 + random.uniform(-config.scale, config.scale, num)
-        images_B3HW = scaled(images_B3HW, torch.from_numpy(factor).to(images_B3HW))
+        factor = torch.from_numpy(1 + random.uniform(-config.scale, config.scale, num))
     if config.blur_px:
-        sigma = random.uniform(0, config.blur_px, num) * (random.random(num) < 0.5)
-        images_B3HW = blurred(images_B3HW, torch.from_numpy(sigma).to(images_B3HW))
+        sharp = random.uniform(0, config.blur_px, num), random.random(num) < 0.5
+        sigma = torch.from_numpy(sharp[0] * sharp[1])
     if config.stain or config.color or config.light:
-        stain = np.exp(random.normal(0, config.stain, (num, 3)))
-        color = np.exp(random.normal(0, config.color, (num, 3)))
-        light = 1 - random.uniform(0, config.light, (num, 3))
-        images_B3HW = stained(
-            images_B3HW, *(torch.from_numpy(x).to(images_B3HW) for x in (stain, color, light))
-        )
+        stain = torch.from_numpy(np.exp(random.normal(0, config.stain, (num, 3))))
+        color = torch.from_numpy(np.exp(random.normal(0, config.color, (num, 3))))
+        light = torch.from_numpy(1 - random.uniform(0, config.light, (num, 3)))
+    return Variation(way, factor, sigma, stain, color, light)
+
+
+def varied(images_B3HW: Tensor, variation: Variation) -> Tensor:
+    """Images varied as drawn."""
+    way_B, factor_B, sigma_B, stain_B3, color_B3, light_B3 = variation
+    if way_B is not None:
+        images_B3HW = turned(images_B3HW, way_B.tolist())
+    if factor_B is not None:
+        images_B3HW = scaled(images_B3HW, factor_B.to(images_B3HW))
+    if sigma_B is not None and bool((sigma_B > 0).any()):
+        images_B3HW = blurred(images_B3HW, sigma_B.to(images_B3HW))
+    if stain_B3 is not None and color_B3 is not None and light_B3 is not None:
+        images_B3HW = stained(images_B3HW, stain_B3, color_B3, light_B3)
     return images_B3HW
 
 
@@ -84,15 +127,21 @@ def blurred(images_B3HW: Tensor, sigma_B: Tensor, radius_px: int = BLUR_RADIUS) 
 
     radius_px  beyond which the Gaussian is cut off
     """
-    place = torch.arange(-radius_px, radius_px + 1).to(images_B3HW)
+    place = torch.arange(radius_px + 1).to(images_B3HW)
     kernel_BK = torch.exp(-0.5 * (place / sigma_B.clamp(min=1e-3)[:, None]) ** 2)
-    kernel_BK = (kernel_BK / kernel_BK.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)
-    num, _, height, width = images_B3HW.shape
-    padded = functional.pad(images_B3HW, [radius_px] * 4, mode="reflect")
-    flat = padded.reshape(1, num * 3, *padded.shape[2:])
-    across = functional.conv2d(flat, kernel_BK[:, None, None, :], groups=num * 3)
-    down = functional.conv2d(across, kernel_BK[:, None, :, None], groups=num * 3)
-    return down.reshape(num, 3, height, width)
+    kernel_BK = kernel_BK / (2 * kernel_BK.sum(dim=1, keepdim=True) - 1)
+    made = images_B3HW
+    for axis in (2, 3):  # sums of shifted images: convolutions of so few taps are slower
+        size, around = made.shape[axis], [0] * 4
+        around[2 * (3 - axis) : 2 * (3 - axis) + 2] = [radius_px] * 2
+        padded = functional.pad(made, around, mode="reflect")
+        made = padded.narrow(axis, radius_px, size) * kernel_BK[:, 0, None, None, None]
+        for k in range(1, radius_px + 1):
+            both = padded.narrow(axis, radius_px - k, size) + padded.narrow(
+                axis, radius_px + k, size
+            )
+            made.addcmul_(both, kernel_BK[:, k, None, None, None])
+    return made
 
 
 def stained(images_B3HW: Tensor, stain_B3: Tensor, color_B3: Tensor, light_B3: Tensor) -> Tensor:
@@ -104,10 +153,11 @@ def stained(images_B3HW: Tensor, stain_B3: Tensor, color_B3: Tensor, light_B3: T
     By the law of Beer and Lambert one 3x3 map of optical density an image.
     """
     back, basis = (x.to(images_B3HW) for x in _basis())
+    stain_B3, color_B3, light_B3 = (x.to(images_B3HW) for x in (stain_B3, color_B3, light_B3))
     map_B33 = back @ (stain_B3[:, :, None] * basis) * color_B3[:, None, :]
-    density = -images_B3HW.clamp(OD_FLOOR, 1.0).log()
-    mixed = torch.matmul(map_B33.mT, density.flatten(2)).view(images_B3HW.shape)
-    return ((-mixed).exp() * light_B3[:, :, None, None]).clamp(0, 1)
+    less = images_B3HW.clamp(OD_FLOOR, 1.0).log_()  # optical density, negative
+    mixed = torch.matmul(map_B33.mT, less.flatten(2)).view(images_B3HW.shape)
+    return mixed.exp_().mul_(light_B3[:, :, None, None]).clamp_(0, 1)
 
 
 def _basis() -> tuple[Tensor, Tensor]:
