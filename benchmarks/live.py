@@ -118,6 +118,12 @@ class Watched:
             return float("nan")
         return float(np.polyfit(self.minutes[start:], self.rss_mib[start:], 1)[0])
 
+    @property
+    def quarters_mib(self) -> list[float]:
+        """Most so far, at the end of each quarter."""
+        ends = [max(1, len(self.rss_mib) * k // 4) for k in (1, 2, 3, 4)]
+        return [max(self.rss_mib[:end], default=0.0) for end in ends]
+
 
 def run(session: LiveSession, seconds: float) -> Watched:
     """Run a session for so long and watch its memory."""
@@ -200,6 +206,8 @@ def main() -> None:
         f"peak memory {max(watched.rss_mib):.0f} MiB, "
         f"slope {watched.slope_mib_a_minute:+.2f} MiB/min"
     )
+    marks = ", ".join(f"{mib:.1f}" for mib in watched.quarters_mib)
+    print(f"most so far at the end of each quarter: {marks} MiB")
     if given.json:
         given.json.write_text(json.dumps({
             "fps": fps, "p50_ms": speed.latency(50), "p95_ms": speed.latency(95),
@@ -207,6 +215,7 @@ def main() -> None:
             "alone_ms_a_tile": alone_ms, "tiles_a_frame": tiles,
             "cores": watched.cpu_s / watched.wall_s, "peak_mib": max(watched.rss_mib),
             "slope_mib_a_minute": watched.slope_mib_a_minute,
+            "quarters_mib": watched.quarters_mib,
         }, indent=2))  # fmt: skip
 
 
