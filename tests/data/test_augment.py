@@ -9,9 +9,11 @@ from pathology.data.augment import (
     AugmentConfig,
     augment,
     blurred,
+    draw,
     scaled,
     stained,
     turned,
+    varied,
 )
 
 torch.manual_seed(0)
@@ -42,6 +44,24 @@ def test_the_same_seed_gives_the_same() -> None:
     one, other = (augment(tiles, np.random.default_rng(4), AugmentConfig()) for _ in range(2))
     assert torch.equal(one, other)
     assert not torch.equal(one, augment(tiles, np.random.default_rng(5), AugmentConfig()))
+
+
+def test_image_by_image_is_all_at_once() -> None:
+    tiles = images(6)
+    found = augment(tiles, np.random.default_rng(4), AugmentConfig())
+    again = varied(tiles, draw(6, np.random.default_rng(4), AugmentConfig()))
+    assert torch.allclose(found, again, atol=1e-6)
+
+
+def test_blur_is_the_convolution_of_a_gaussian() -> None:
+    tile, sigma = images(1)[:, :1], 1.2
+    place = torch.arange(-3.0, 4.0)
+    kernel = torch.exp(-0.5 * (place / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).outer(kernel / kernel.sum())
+    padded = torch.nn.functional.pad(tile, [3] * 4, mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel[None, None])
+    found = blurred(tile.expand(1, 3, -1, -1), torch.tensor([sigma]))
+    assert torch.allclose(found[:, :1], expected, atol=1e-5)
 
 
 def test_all_eight_ways_are_different_and_come_back() -> None:
