@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathology.core.errors import SlideError
-from pathology.interop.h5_features import read_features
+from pathology.interop.h5_features import read_corners
 from pathology.interop.tile_facts import facts_of_store
 from pathology.tiling.store import open_tiles
 from pipelines.tile_truth import has_truth, require_truth, truth_of_tiles
@@ -39,11 +39,10 @@ def places_of(slide: TiledSlide) -> Places:
         facts = facts_of_store(open_tiles(slide.path))
         mpp = sum(facts.mpp) / 2
         return Places(facts.l0_xy, facts.l0_edge, facts.l0_slide, facts.l0_offset, mpp)
-    found = read_features(slide.path)
-    said = found.attributes
+    l0_xy, said = read_corners(slide.path)
     edge = said.get("patch_size_level0") or said.get("patch_size")
     width, height = said.get("level0_width", 0), said.get("level0_height", 0)
-    if found.l0_xy is None or not edge:
+    if l0_xy is None or not edge:
         raise SlideError(
             slide.record.slide_id,
             "its file of features does not say where tiles lie",
@@ -51,7 +50,7 @@ def places_of(slide: TiledSlide) -> Places:
         )
     x, y = said.get("l0_offset", (0, 0))
     offset, spacing = (int(x), int(y)), _l0_mpp(said, int(edge))
-    return Places(found.l0_xy, int(edge), (int(width), int(height)), offset, spacing)
+    return Places(l0_xy, int(edge), (int(width), int(height)), offset, spacing)
 
 
 def _l0_mpp(said: Mapping[str, Any], l0_edge: int) -> float | None:

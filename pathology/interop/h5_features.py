@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,24 +73,24 @@ def read_features(path: Path) -> SlideFeatures:
 
     Raises ArtifactError where it is missing, cut short, or holds no features of tiles.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(path, file)
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: no such file") from error
-    except DAMAGES as error:
-        said = " ".join(str(error).split())
-        raise ArtifactError(f"{path}: not a readable file of features ({said})") from error
+    with _opened(path, "not a readable file of features") as file:
+        return _read(path, file)
+
+
+def read_corners(path: Path) -> tuple[NDArray[np.int64] | None, dict[str, Any]]:
+    """Corners and attributes as in SlideFeatures, without reading the features.
+
+    Raises ArtifactError where the file is missing or cut short.
+    """
+    with _opened(path, "not a readable file of features") as file:
+        attributes = _attributes(file, _dataset(path, file))
+        return _corners(file, attributes), attributes
 
 
 def read_augmented(path: Path) -> NDArray[np.float16]:
     """Features (K, N, F) of the tiles varied K times. Raises ArtifactError where there are none."""
-    try:
-        with h5py.File(path, "r") as file:
-            return np.asarray(file[AUGMENTED][...], np.float16)
-    except DAMAGES as error:
-        said = " ".join(str(error).split())
-        raise ArtifactError(f"{path}: no readable features of augmented tiles ({said})") from error
+    with _opened(path, "no readable features of augmented tiles") as file:
+        return np.asarray(file[AUGMENTED][...], np.float16)
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -101,11 +102,28 @@ def read_attributes(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _read(path: Path, file: h5py.File) -> SlideFeatures:
+@contextmanager
+def _opened(path: Path, complaint: str) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file") from error
+    except DAMAGES as error:
+        said = " ".join(str(error).split())
+        raise ArtifactError(f"{path}: {complaint} ({said})") from error
+
+
+def _dataset(path: Path, file: h5py.File) -> h5py.Dataset:
     dataset = file.get(FEATURES, file.get(STAMP_FEATURES))
     if not isinstance(dataset, h5py.Dataset):
         held = ", ".join(file) or "nothing"
         raise ArtifactError(f"{path}: holds no data set 'features' ({held})")
+    return dataset
+
+
+def _read(path: Path, file: h5py.File) -> SlideFeatures:
+    dataset = _dataset(path, file)
     features = np.asarray(dataset[...], np.float32)
     if features.ndim == 3 and len(features) == 1:  # a batch of one, as some tools keep it
         features = features[0]
