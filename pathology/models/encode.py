@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -58,14 +59,29 @@ def encode(
     block    tiles at once
     vary     applied to the images (n, 3, H, W) before the encoder
     """
-    block = block or (CPU_BLOCK if device == "cpu" else 256)
-    found = []
-    for start in range(0, len(tiles_NHW3), block):
+    is_cpu = torch.device(device).type == "cpu"
+    block = block or (CPU_BLOCK if is_cpu else 256)
+
+    def images_from(start: int) -> Tensor:
         images = to_images(tiles_NHW3[start : start + block], device, size_px)
-        if vary is not None:
-            images = vary(images)
+        return images if vary is None else vary(images)
+
+    starts = range(0, len(tiles_NHW3), block)
+    found = []
+    for images in _meanwhile(images_from, starts) if is_cpu else map(images_from, starts):
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=is_bf16):
             found.append(encoder(images).float().cpu().numpy())
     if not found:
         return np.zeros((0, encoder.num_features), np.float32)
     return np.concatenate(found)
+
+
+def _meanwhile(make: Callable[[int], Tensor], numbers: Sequence[int]) -> Iterator[Tensor]:
+    """make(number) of each in turn, the next in a thread while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(make, numbers[0]) if numbers else None
+        for number in (*numbers[1:], None):
+            if following is not None:
+                made = following.result()
+                following = None if number is None else pool.submit(make, number)
+                yield made
