@@ -22,7 +22,7 @@ from pathology.data.augment import augment
 from pathology.data.bag_sampler import draw_bags
 from pathology.data.splits import Split
 from pathology.data.tile_source import SlideTable, StoreTiles
-from pathology.evaluation.slide_ranking import mean_auroc
+from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
 from pathology.models.card import SCHEMA, ModelCard, TileContract, save_classifier
 from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder, make_encoder
@@ -146,7 +146,7 @@ class Training:
         if len(step.history) < config.epochs:
             say(
                 f"ended after epoch {len(step.history)} of {config.epochs}: {config.patience} "
-                f"without a better one than epoch {step.best['epoch']:.0f}, which is kept"
+                f"without one as good as epoch {step.best['epoch']:.0f}, which is kept"
             )
         if self.fabric.is_global_zero:
             self._show(step, is_last=True)
@@ -191,7 +191,9 @@ class Training:
         found = [scores.slide_C for _, scores in score_slides(step.bare, self.reader, val)]
         grade_S = self.tiles.table.grade_S[self.num_train :]
         value = mean_auroc(np.array(found), grade_S) if len(found) else float("nan")
-        return step.keep_best(epoch, -1.0 if np.isnan(value) else round(value, 6))
+        if np.isnan(value):
+            return step.keep_best(epoch, -1.0)
+        return step.keep_best(epoch, round(value, 6), lambda best: auroc_error(best, grade_S))
 
     def _show(self, step: WeakStep, *, is_last: bool) -> None:
         """Write epochs.jsonl anew, and draw the curves now and then, which takes a second."""

@@ -20,3 +20,23 @@ def mean_auroc(probability_SC: NDArray[np.float64], grade_S: NDArray[np.int64]) 
         if 0 < np.count_nonzero(grade_S >= k) < len(grade_S)
     ]
     return float(np.mean(found)) if found else float("nan")
+
+
+def auroc_error(auroc: float, grade_S: NDArray[np.int64]) -> float:
+    """Standard error of mean_auroc on slides of these grades (Hanley and McNeil, Radiology 1982).
+
+    Of the steps it is the mean, as if they were one question. An order without a fault is taken
+    for half a pair of slides wrong: few slides prove little. 0 where no step has slides on both
+    sides.
+    """
+    found = []
+    for k in range(1, int(grade_S.max(initial=0)) + 1):
+        above, below = np.count_nonzero(grade_S >= k), np.count_nonzero(grade_S < k)
+        if above and below:
+            pairs = above * below
+            value = (auroc * pairs + 0.5) / (pairs + 1)
+            of_above, of_below = value / (2 - value), 2 * value**2 / (1 + value)
+            variance = value * (1 - value) + (above - 1) * (of_above - value**2)
+            variance += (below - 1) * (of_below - value**2)
+            found.append(np.sqrt(max(0.0, variance) / pairs))
+    return float(np.mean(found)) if found else 0.0

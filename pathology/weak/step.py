@@ -19,6 +19,7 @@ from pathology.weak.score_memory import ScoreMemory
 
 Scores = Callable[[], NDArray[np.float64]]  # of all tiles for their slides' grades, as of now
 Backward = Callable[[Tensor], None]
+Error = Callable[[float], float]
 
 
 class WeakStep:
@@ -80,18 +81,23 @@ class WeakStep:
         """Updates of the whole training, if nothing ends it before."""
         return self.config.epochs * self.config.steps_per_epoch
 
-    def keep_best(self, epoch: int, value: float) -> bool:
+    def keep_best(self, epoch: int, value: float, error: Error = lambda _: 0.0) -> bool:
         """Remember the present weights if none validated better; says whether to give up.
 
-        Equal counts as better: later weights have seen more. So does whatever follows on epochs in
-        which all tiles still counted, where the method is to leave some out.
+        error  by which a value may be off: what is no further below the best counts as equal to
+               it (the rule of one standard error: Breiman et al., 1984)
+
+        Equal counts as better: later weights have seen more, and at a lower rate. So does whatever
+        follows on epochs in which all tiles still counted, where the method is to leave some out.
         """
         self.history.append({"epoch": epoch, "validation": value})
         num_before = self.config.warmup_epochs if self.config.method in RECTIFIED else 0
         is_first = not self.best or self.best["epoch"] <= num_before
-        if is_first or value >= self.best["value"]:
+        top = value if is_first else max(value, self.best["top"])
+        if value >= top - error(top):
             weights = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
             self.best = {"epoch": epoch, "value": value, "weights": weights}
+        self.best["top"] = top
         return bool(epoch - self.best["epoch"] >= self.config.patience)
 
     def _start_epoch(self, epoch: int) -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import (
 )
 
 from pathology.evaluation.grading import count_by_case, curve, estimates, measures, reliability
-from pathology.evaluation.slide_ranking import mean_auroc
+from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
 
 GRADES = ("healthy", "adenoma", "carcinoma")
 
@@ -42,6 +42,19 @@ def test_figures_agree_with_scikit_learn() -> None:
             average_precision_score(truth >= step, beyond), abs=2e-3
         )
     assert found["auroc"] == pytest.approx(mean_auroc(p, truth), abs=1e-3)
+
+
+def test_the_error_of_an_auroc_is_the_spread_of_draws() -> None:
+    random = np.random.default_rng(0)
+    grade, found = np.repeat([0, 1], [30, 20]), []
+    for _ in range(400):
+        score = random.normal(1.2 * grade)
+        found.append(mean_auroc(np.stack([-score, score], axis=1), grade))
+    assert auroc_error(float(np.mean(found)), grade) == pytest.approx(np.std(found), rel=0.15)
+    few, many = np.arange(18) % 3, np.arange(1800) % 3
+    assert 0.01 < auroc_error(1.0, few) < 0.03 and auroc_error(1.0, many) < 1e-3
+    assert auroc_error(0.9, few) > auroc_error(1.0, few)
+    assert auroc_error(0.9, np.zeros(5, np.int64)) == 0
 
 
 def test_perfect_and_undefined() -> None:

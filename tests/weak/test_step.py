@@ -9,7 +9,7 @@ from pathology.weak.network import BagClassifier, bag_network
 from pathology.weak.step import WeakStep
 
 
-def kept_epochs(method: str, values: list[float], **more: int) -> list[int]:
+def kept_epochs(method: str, values: list[float], error: float = 0.0, **more: int) -> list[int]:
     """The epoch whose weights are kept after each of the epochs that validate so."""
     config = WeakConfig.model_validate({"grades": ("a", "b"), "method": method, **more})
     model = BagClassifier(bag_network(config, 4))
@@ -19,7 +19,7 @@ def kept_epochs(method: str, values: list[float], **more: int) -> list[int]:
         with torch.no_grad():
             for weight in model.parameters():
                 weight.fill_(epoch)
-        step.keep_best(epoch, value)
+        step.keep_best(epoch, value, lambda _: error)
         assert {float(w.max()) for w in step.best["weights"].values()} == {step.best["epoch"]}
         kept.append(step.best["epoch"])
     return kept
@@ -27,6 +27,11 @@ def kept_epochs(method: str, values: list[float], **more: int) -> list[int]:
 
 def test_the_best_weights_are_kept_and_later_ones_among_equals() -> None:
     assert kept_epochs("ce", [0.8, 0.7, 0.9, 0.9, 0.8]) == [1, 1, 3, 4, 4]
+
+
+def test_what_is_within_the_error_of_the_best_counts_as_equal_and_does_not_creep_down() -> None:
+    values = [0.9, 0.97, 0.96, 0.95, 0.94, 0.955]
+    assert kept_epochs("ce", values, error=0.02) == [1, 2, 3, 4, 4, 6]
 
 
 @pytest.mark.parametrize("method", ["rce-ut", "rce", "em"])
