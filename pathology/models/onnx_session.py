@@ -35,6 +35,8 @@ def open_session(module: nn.Module, tiles_13HW: Tensor, output: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    # threads that wait by turning round take the cores that torch needs for the rest of a step
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with tempfile.TemporaryDirectory(prefix="pathology-") as folder, torch.no_grad():
         path = Path(folder) / "network.onnx"
         try:
