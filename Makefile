@@ -22,8 +22,13 @@ help:
 	@echo "make check   format, lint, types and fast tests: the gate before a commit"
 	@echo "make bench SLIDE=path   measure tiling against peers on a slide"
 
+# what a new environment takes, most of it PyTorch's build for GPUs
+NEEDED_GB := 8
+
 define install
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@test -x $(BIN)/python || df -Pk . | awk 'NR == 2 && $$4 < $(NEEDED_GB) * 1000000 { \
+		printf "The libraries take $(NEEDED_GB) GB, and %.1f are free on %s: make room, then make again\n", $$4 / 1e6, $$6; exit 1 }'
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; \
 		$(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV)); }
 	$(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install -q --compile-bytecode,$(BIN)/python -m pip install -q --disable-pip-version-check) \
