@@ -18,6 +18,7 @@ from pathology.data.ahead import ahead
 from pathology.data.tile_source import FeatureTiles, SlideTable, StoreTiles, TileSource
 from pathology.interop.h5_features import read_augmented, read_features
 from pathology.models.encode import to_images
+from pathology.models.kept_maps import KeptMaps
 from pipelines.weak_inputs import LabelledSlides, TiledSlide
 
 PIXEL_BLOCK = 32  # tiles that are decoded and scored at once
@@ -90,11 +91,13 @@ def _write_array(
 class BlockReader:
     """Tiles of slides on a device.
 
+    kept     maps of a slide's tiles, by its number
     size_px  edge that pixels are scaled to; None: as they are
     """
 
     tiles: NumberedTiles
     pool: ThreadPoolExecutor
+    kept: KeptMaps
     device: str = "cpu"
     size_px: int | None = None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
@@ -15,21 +16,50 @@ from pathology.weak.network import BagClassifier
 from pathology.weak.predict import SlideScores, score_slide
 from pipelines.weak_data import BlockReader
 
+BlocksOf = Callable[[int], Iterable[Tensor]]  # of a slide by its number
+
 
 def score_slides(
     model: BagClassifier, reader: BlockReader, slides: Sequence[int]
 ) -> Iterator[tuple[int, SlideScores]]:
-    """Each slide's number with its scores."""
-    model = _fast(model, reader.device)
+    """Each slide's number with its scores.
+
+    What does not learn of an encoder on a CPU sees a tile once, however often the tiles of one
+    reader are scored.
+    """
+    blocks_of, scorer = _fast(model, reader)
     for slide in slides:
-        yield slide, score_slide(model, reader(reader.tiles.table.rows(slide)))
+        yield slide, score_slide(scorer, blocks_of(slide))
 
 
-def _fast(model: BagClassifier, device: str) -> BagClassifier:
-    """The same model, for these weights alone as fast as it can be on a CPU."""
-    if device != "cpu" or not isinstance(model.encoder, Encoder):
-        return model
-    return BagClassifier(model.bag, OnnxEncoder(model.encoder))
+def _fast(model: BagClassifier, reader: BlockReader) -> tuple[BlocksOf, BagClassifier]:
+    """What gives the blocks of a slide, and what scores them: for these weights alone."""
+    rows_of, encoder = reader.tiles.table.rows, model.encoder
+
+    def tiles(slide: int) -> Iterable[Tensor]:
+        return reader(rows_of(slide))
+
+    if reader.device != "cpu" or not isinstance(encoder, Encoder):
+        return tiles, model
+    if not encoder.is_cut:
+        return tiles, BagClassifier(model.bag, OnnxEncoder(encoder))
+    of_block = encoder.maps
+
+    def maps(slide: int) -> Iterable[Tensor]:
+        return reader.kept(slide, lambda: map(of_block, tiles(slide)))
+
+    return maps, BagClassifier(model.bag, _Rest(encoder))
+
+
+class _Rest(nn.Module):
+    """The part of an encoder that learns: maps of the first to features."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.encoder.rest(maps)
 
 
 def own_scores(

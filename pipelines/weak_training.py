@@ -26,6 +26,7 @@ from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
 from pathology.models.card import SCHEMA, ModelCard, TileContract, save_classifier
 from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder, make_encoder
+from pathology.models.kept_maps import KeptMaps
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
@@ -104,7 +105,8 @@ class Training:
         cores = len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(max(1, cores))
         self.depth = min(max(DEPTH, cores), MOST_AHEAD) if self.tiles.is_pixels else 1
-        self.reader = BlockReader(self.tiles, self.pool, self.device, config.tile_px)
+        kept = KeptMaps(self.folder, int(self.tiles.table.num_S.sum()))
+        self.reader = BlockReader(self.tiles, self.pool, kept, self.device, config.tile_px)
         self.wait_seconds, self.drawn = 0.0, time.monotonic()
 
     @property

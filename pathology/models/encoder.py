@@ -58,8 +58,28 @@ class Encoder(nn.Module):
 
     def forward(self, tiles_B3HW: Tensor) -> Tensor:
         """Features (B, F) of tiles of any size; scaled where the network has one size only."""
-        images = (self.fitted(tiles_B3HW) - self.mean) / self.std
+        images = self._seen(tiles_B3HW)
         made = self.front(self.network, images) if self._has_front(images) else self.network(images)
+        return self._pooled(made)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a first part of it, which does not learn, can be run for itself on a CPU."""
+        return bool(self.frozen) and self.front.halves(self.network) is not None
+
+    def maps(self, tiles_B3HW: Tensor) -> Tensor:
+        """What that part makes of tiles, (B, ...), for rest to go on with."""
+        return self.front.maps(self.network, self._seen(tiles_B3HW))
+
+    def rest(self, maps: Tensor) -> Tensor:
+        """Features (B, F) of tiles of which maps were made."""
+        return self._pooled(self.front.rest(self.network, maps))
+
+    def _seen(self, tiles_B3HW: Tensor) -> Tensor:
+        """Tiles as the network expects them."""
+        return (self.fitted(tiles_B3HW) - self.mean) / self.std
+
+    def _pooled(self, made: Any) -> Tensor:
         if self.pooling == "map":
             features: Tensor = made[0].mean(dim=(2, 3))
         elif self.pooling == "token and mean":

@@ -45,25 +45,50 @@ class FrozenFront:
 
     def __call__(self, network: nn.Module, images_B3HW: Tensor) -> Any:
         """What the network gives for images as it expects them."""
-        session = self._session(network, images_B3HW)
-        if session is None or self._halves is None:
+        if self.halves(network) is None:
             return network(images_B3HW)
-        parts = [
-            torch.from_numpy(session.run(None, {"tiles": part.contiguous().numpy()})[0])
-            for part in torch.split(images_B3HW, BLOCK)
-        ]
-        cut = torch.cat(parts)
-        if cut.ndim == 4:  # a map
-            cut = cut.contiguous(memory_format=torch.channels_last)
-        return self._halves.back(cut)
+        return self.rest(network, self.maps(network, images_B3HW))
 
-    def _session(self, network: nn.Module, images_B3HW: Tensor) -> Any:
+    def halves(self, network: nn.Module) -> Halves | None:
+        """The network cut where learning begins, or None: it is run whole."""
         if not self._is_cut:
             self._halves, self._is_cut = halves_of(network), True
+        return self._halves
+
+    @torch.no_grad()
+    def maps(self, network: nn.Module, images_B3HW: Tensor) -> Tensor:
+        """What the first half of a network that is cut makes of images."""
+        session = self._session(network, images_B3HW)
+        parts = [
+            self._front(network, part) if session is None
+            else torch.from_numpy(session.run(None, {"tiles": part.contiguous().numpy()})[0])
+            for part in torch.split(images_B3HW, BLOCK)
+        ]  # fmt: skip
+        return torch.cat(parts)
+
+    def rest(self, network: nn.Module, maps: Tensor) -> Any:
+        """What the second half makes of them."""
+        if maps.ndim == 4:
+            maps = maps.contiguous(memory_format=torch.channels_last)
+        return self._both(network).back(maps)
+
+    def _front(self, network: nn.Module, images_B3HW: Tensor) -> Tensor:
+        made: Tensor = self._both(network).front(images_B3HW)
+        return made
+
+    def _both(self, network: nn.Module) -> Halves:
+        halves = self.halves(network)
+        if halves is None:
+            raise ValueError("this network is not cut")
+        return halves
+
+    def _session(self, network: nn.Module, images_B3HW: Tensor) -> Any:
+        """ONNX Runtime with the first half in it, or None where it cannot be translated."""
         size = tuple(images_B3HW.shape[2:])
-        if self._halves is not None and size not in self._sessions:
-            self._sessions[size] = open_session(self._halves.front, images_B3HW[:1], "cut")
-        return self._sessions.get(size)
+        if size not in self._sessions:
+            front = self._both(network).front
+            self._sessions[size] = open_session(front, images_B3HW[:1], "cut")
+        return self._sessions[size]
 
 
 class _InParts(fx.Tracer):
@@ -103,21 +128,32 @@ def halves_of(network: nn.Module) -> Halves | None:
             return None
         if _learns(root, node) or late.intersection(node.all_input_nodes):
             late.add(node)
+    return _split(traced, root, late)
+
+
+def _split(traced: fx.GraphModule, root: nn.Module, late: set[fx.Node]) -> Halves | None:
+    """What is early and what is late, each a network of its own with its weights."""
     parts = split_module(traced, root, lambda node: int(node in late))
     front, back = getattr(parts, "submod_0", None), getattr(parts, "submod_1", None)
-    if front is None or back is None or not _is_one_cut(front, back):
+    if front is None or back is None:
         return None
-    return Halves(front.eval(), back)
+    for node in parts.graph.nodes:
+        if node.op == "call_module":
+            _own_weights(parts, node)
+    return Halves(front.eval(), back) if _is_one_cut(front, back) else None
 
 
-def _learns(network: nn.Module, node: fx.Node) -> bool:
-    """Whether weights of this step learn."""
-    if node.op == "call_module":
-        return any(p.requires_grad for p in network.get_submodule(str(node.target)).parameters())
-    if node.op == "get_attr":
-        owner, _, name = str(node.target).rpartition(".")
-        return bool(getattr(network.get_submodule(owner), name).requires_grad)
-    return False
+def _own_weights(parts: fx.GraphModule, call: fx.Node) -> None:
+    """Give a part the weights that it would be handed from outside: a class token, say."""
+    part = parts.get_submodule(str(call.target))
+    taken = [node for node in part.graph.nodes if node.op == "placeholder"]  # type: ignore[union-attr]
+    for node, given in zip(taken, call.args, strict=True):
+        if not isinstance(given, fx.Node) or given.op != "get_attr":
+            continue
+        owner, _, name = str(given.target).rpartition(".")
+        setattr(part, node.name, getattr(parts.get_submodule(owner), name))
+        node.op, node.target, node.args = "get_attr", node.name, ()
+    part.recompile()  # type: ignore[operator]
 
 
 def _is_one_cut(front: fx.GraphModule, back: fx.GraphModule) -> bool:

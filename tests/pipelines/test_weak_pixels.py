@@ -4,6 +4,8 @@ import csv
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import cv2
@@ -13,11 +15,15 @@ import torch
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.models.card import ContractError, load_classifier
-from pathology.models.encoder import make_encoder
+from pathology.models.encoder import Encoder, make_encoder
+from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
+from pathology.weak.predict import SlideScores, score_slide
 from pipelines.features import FeatureConfig, FeatureOptions, extract_features
 from pipelines.predict import predict
+from pipelines.weak_data import BlockReader
+from pipelines.weak_scores import score_slides
 from pipelines.weak_start import start_from
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.conftest import tissue_pixels, write_pyramid
@@ -236,3 +242,36 @@ def test_the_oracle_learns_from_maps_of_grades(
     config = WeakConfig.model_validate({**SETTINGS, "method": "oracle"})
     with pytest.raises(ArtifactError, match="truth_path"):
         train_weak(run[0], manifest, tmp_path / "n.pt", config, WeakOptions(device="cpu"))
+
+
+def test_tiles_are_seen_once_by_what_does_not_learn(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[tuple[int, list[SlideScores]]] = []
+    seen: list[int] = []
+    maps = Encoder.maps
+
+    def counted(self: Encoder, tiles: torch.Tensor) -> torch.Tensor:
+        seen.append(len(tiles))
+        return maps(self, tiles)
+
+    def both(
+        model: BagClassifier, reader: BlockReader, slides: Sequence[int]
+    ) -> Iterator[tuple[int, SlideScores]]:
+        found = list(score_slides(model, reader, slides))
+        assert isinstance(model.encoder, Encoder)
+        whole = BagClassifier(model.bag, OnnxEncoder(deepcopy(model.encoder)))
+        for slide, scores in found:
+            plain = score_slide(whole, reader(reader.tiles.table.rows(slide)))
+            np.testing.assert_allclose(scores.tile_NC, plain.tile_NC, atol=1e-4)
+        rounds.append((len(seen), [scores for _, scores in found]))
+        return iter(found)
+
+    monkeypatch.setattr(Encoder, "maps", counted)
+    for module in ("pipelines.weak_training", "pipelines.weak_scores"):
+        monkeypatch.setattr(f"{module}.score_slides", both)
+    train(run, tmp_path / "m.pt", weights, encoder_blocks=1, epochs=3, method="rce")
+    sizes = [sum(len(scores.tile_NC) for scores in found) for _, found in rounds]
+    assert sum(seen) == sum(set(sizes)) < sum(sizes), "train and val, once each"
+    first, last = (found[0].tile_NC for _, found in (rounds[0], rounds[-1]))
+    assert not np.array_equal(first, last), "what learns was kept, too"
