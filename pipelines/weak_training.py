@@ -254,6 +254,8 @@ class Training:
         config = self.config
         encoder = make_encoder(config.encoder, weights=self.options.weights)
         encoder.learn_last(config.encoder_blocks if config.encoder_rate else 0)
+        if config.batch_norm == "frozen":
+            encoder.keep_statistics()
         return encoder.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def _truth(self, root: Path) -> NDArray[np.int64]:

@@ -26,15 +26,14 @@ def choose_statistics(encoder: Encoder, way: BatchNorm) -> None:
     Frozen blocks are not touched: call Encoder.learn_last before. With separate statistics a layer
     has those of the target by its usual names, and those of the source beside them.
     """
-    is_frozen = set(encoder.frozen)
-    norms = [
-        m for m in encoder.modules()
-        if isinstance(m, _BatchNorm) and m not in is_frozen and m.running_mean is not None
-    ]  # fmt: skip
     if way == "frozen":
-        encoder.frozen = (*encoder.frozen, *norms)
+        encoder.keep_statistics()
     elif way == "separate":
+        is_frozen = set(encoder.frozen)
+        norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m not in is_frozen]
         for norm in norms:
+            if norm.running_mean is None:
+                continue
             for usual, own in OWN.items():
                 found = getattr(norm, usual)
                 norm.register_buffer(own, found.detach().clone())

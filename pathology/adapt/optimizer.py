@@ -24,4 +24,5 @@ def make_optimizer(
         for part, factor in parts
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    decay = config.weight_decay
+    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=decay, fused=True)

@@ -13,9 +13,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.state import load_tensors
+from pathology.models.folded_norm import fold_norms
 from pathology.models.frozen_front import FrozenFront
 from pathology.models.hub import asked_once
 from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS, Colors, KnownEncoder
@@ -108,6 +110,17 @@ class Encoder(nn.Module):
             for module in self.network.modules()
             if list(module.parameters()) and not any(p.requires_grad for p in module.parameters())
         )
+
+    def keep_statistics(self) -> None:
+        """Let normalization layers of what learns use the statistics that they came with.
+
+        Call learn_last before. They are then part of the convolutions before them.
+        """
+        norms = [m for m in self.network.modules() if isinstance(m, _BatchNorm)]
+        kept = [m for m in norms if m.running_mean is not None and m not in set(self.frozen)]
+        self.frozen = (*self.frozen, *kept)
+        if kept:
+            fold_norms(self.network)
 
     def train(self, mode: bool = True) -> Self:
         """As torch has it, but frozen parts stay as they are in use."""

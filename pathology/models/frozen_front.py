@@ -143,6 +143,16 @@ def _split(traced: fx.GraphModule, root: nn.Module, late: set[fx.Node]) -> Halve
     return Halves(front.eval(), back) if _is_one_cut(front, back) else None
 
 
+def _learns(network: nn.Module, node: fx.Node) -> bool:
+    """Whether weights of this step learn."""
+    if node.op == "call_module":
+        return any(p.requires_grad for p in network.get_submodule(str(node.target)).parameters())
+    if node.op == "get_attr":
+        owner, _, name = str(node.target).rpartition(".")
+        return bool(getattr(network.get_submodule(owner), name).requires_grad)
+    return False
+
+
 def _own_weights(parts: fx.GraphModule, call: fx.Node) -> None:
     """Give a part the weights that it would be handed from outside: a class token, say."""
     part = parts.get_submodule(str(call.target))

@@ -58,6 +58,8 @@ class WeakConfig(StageConfig):
     patience         epochs without a better validation after which training ends
     encoder_rate     learning rate of the encoder over that of the rest; 0: frozen
     encoder_blocks   last blocks of the encoder that learn; None: all of it
+    batch_norm       statistics of the normalization layers in blocks that learn: frozen (as they
+                     came) or batch (each batch's own, and in use their running mean)
     """
 
     grades: tuple[str, ...] = ()
@@ -80,6 +82,7 @@ class WeakConfig(StageConfig):
     learning_rate: float = Field(default=3e-4, gt=0)
     encoder_rate: float = Field(default=0.1, ge=0)
     encoder_blocks: int | None = Field(default=None, ge=0)
+    batch_norm: Literal["frozen", "batch"] = "frozen"
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = 0
 

@@ -150,4 +150,4 @@ def _optimizer(config: WeakConfig, model: nn.Module) -> torch.optim.Optimizer:
     groups = [{"params": rest, "rate": rate}]
     if encoder:
         groups.append({"params": encoder, "rate": rate * config.encoder_rate})
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay, fused=True)
