@@ -116,11 +116,13 @@ class Encoder(nn.Module):
 
         Call learn_last before. They are then part of the convolutions before them.
         """
+        from timm.layers.norm_act import BatchNormAct2d
+
         norms = [m for m in self.network.modules() if isinstance(m, _BatchNorm)]
         kept = [m for m in norms if m.running_mean is not None and m not in set(self.frozen)]
         self.frozen = (*self.frozen, *kept)
         if kept:
-            fold_norms(self.network)
+            fold_norms(self.network, BatchNormAct2d)
 
     def train(self, mode: bool = True) -> Self:
         """As torch has it, but frozen parts stay as they are in use."""

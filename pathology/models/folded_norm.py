@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 
 
-def fold_norms(network: nn.Module) -> int:
+def fold_norms(network: nn.Module, with_activation: type[nn.BatchNorm2d]) -> int:
     """Join each convolution that learns and the normalization after it, wherever that is not in
     training. A network whose steps cannot be told stays as it is. Returns the number of pairs.
+
+    with_activation  the kind of layer that normalizes, then drops and activates (timm's)
     """
-    pairs = _pairs(network)
+    pairs = _pairs(network, {nn.BatchNorm2d, with_activation})
     for conv, norm in pairs:
         vars(conv)["forward"], vars(norm)["forward"] = _Joined(conv, norm), _Rest(norm)
     return len(pairs)
@@ -67,7 +69,9 @@ def _normalized(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     return made
 
 
-def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _pairs(
+    network: nn.Module, known: set[type[nn.BatchNorm2d]]
+) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions that learn, each with the normalization that alone takes what it gives."""
     try:
         graph = _Steps().trace(network)
@@ -83,17 +87,10 @@ def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         conv, norm = (network.get_submodule(str(n.target)) for n in (before, node))
         if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
             continue
-        if conv.weight.requires_grad and _is_plain(norm) and len(before.users) == 1:
+        has_all = type(norm) in known and norm.affine and norm.running_mean is not None
+        if conv.weight.requires_grad and has_all and len(before.users) == 1:
             found.append((conv, norm))
     return found
-
-
-def _is_plain(norm: nn.BatchNorm2d) -> bool:
-    """Whether all that it does is known."""
-    from timm.layers.norm_act import BatchNormAct2d
-
-    has_all = norm.affine and norm.running_mean is not None
-    return has_all and type(norm) in (nn.BatchNorm2d, BatchNormAct2d)
 
 
 class _Steps(fx.Tracer):

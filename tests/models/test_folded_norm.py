@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from pathology.models.encoder import Encoder, make_encoder
@@ -71,7 +72,7 @@ def test_a_copy_learns_for_itself() -> None:
 def test_layers_in_training_are_as_they_were() -> None:
     encoder, tiles = fresh("test_efficientnet").double(), torch.rand(4, 3, 64, 64).double()
     plain = deepcopy(encoder).train()
-    assert fold_norms(encoder.network)
+    assert fold_norms(encoder.network, BatchNormAct2d)
     alike(gradients(encoder.train(), tiles), gradients(plain, tiles))
     for one, other in zip(encoder.buffers(), plain.buffers(), strict=True):
         assert torch.allclose(one.float(), other.float(), atol=1e-5), "statistics move alike"
@@ -112,4 +113,4 @@ class Untold(nn.Module):
     ],
 )  # fmt: skip
 def test_what_is_no_pair_stays_apart(network: nn.Module) -> None:
-    assert fold_norms(network) == 0
+    assert fold_norms(network, BatchNormAct2d) == 0
