@@ -28,35 +28,47 @@ class Classifier:
     rule: SlideRule | None
     fingerprint: str
     device: str
+    is_of_maps: bool = False
 
 
 def load_for_use(
-    path: Path, device: str = "cpu", weights: Path | None = None, *, is_pixels: bool = True
+    path: Path,
+    device: str = "cpu",
+    weights: Path | None = None,
+    *,
+    is_pixels: bool = True,
+    is_of_maps: bool = False,
 ) -> Classifier:
     """A classifier from its file.
 
-    weights    a file of the encoder's, where it is not in the model's
-    is_pixels  whether it will be given pixels; without, the encoder is not needed
+    weights     a file of the encoder's, where it is not in the model's
+    is_pixels   whether it will be given pixels; without, the encoder is not needed
+    is_of_maps  whether it will be given maps that were kept for its encoder's last blocks
     Raises ArtifactError for a file that is damaged, ConfigError where the encoder cannot be had.
     """
     card, state = load_classifier(path)
     encoder: Encoder | None = None
-    if is_pixels:
+    is_of_maps = is_of_maps and card.has_encoder and card.tiles.blocks_left > 0
+    if is_pixels or is_of_maps:
         encoder = make_encoder(
             card.tiles.encoder, weights=weights, is_pretrained=not card.has_encoder
         )
     model = BagClassifier(_head_of(card), encoder)
-    problem = model.take(state, has_encoder=card.has_encoder and is_pixels)
+    problem = model.take(state, has_encoder=card.has_encoder and encoder is not None)
     if problem:
         raise ArtifactError(f"{path}: its weights are of another architecture ({problem})")
-    if encoder is not None:
+    if encoder is not None and is_of_maps:
+        encoder.learn_last(card.tiles.blocks_left)
+        encoder.map_shape = card.tiles.map_shape
+    elif encoder is not None:
         model.encoder = prepare(encoder, device)
         if not card.has_encoder and card.tiles.weights:
             found = card.tiles.model_copy(update={"weights": weights_digest(encoder)})
             require_match(card.tiles, found, f"encoder {encoder.name}")
     rule = None if card.slide_rule is None else SlideRule.model_validate(card.slide_rule)
     name = card_fingerprint(card, state)
-    return Classifier(card, model.to(device).eval().requires_grad_(False), rule, name, device)
+    ready = model.to(device).eval().requires_grad_(False)
+    return Classifier(card, ready, rule, name, device, is_of_maps)
 
 
 def _head_of(card: ModelCard) -> nn.Module:

@@ -23,7 +23,7 @@ from pathology.data.augment import augment
 from pathology.interop.export_coords import our_attributes, trident_attributes
 from pathology.interop.h5_features import read_attributes, write_features
 from pathology.interop.tile_facts import TileFacts, facts_of_store
-from pathology.models.encode import encode
+from pathology.models.encode import FirstPart, encode
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.slides.jpeg import DamagedJpeg
@@ -60,7 +60,7 @@ class Encoding:
 
     def __init__(
         self,
-        encoder: Encoder | OnnxEncoder,
+        encoder: Encoder | OnnxEncoder | FirstPart,
         config: FeatureConfig,
         options: FeatureOptions,
         out: Path,
@@ -148,6 +148,13 @@ class Encoding:
             "stain": stain_of(slide.store.attributes),
             "code_version": __version__,
         }
+        if isinstance(self.encoder, FirstPart):
+            of = self.encoder.encoder
+            on_features |= {
+                "blocks_left": self.config.blocks_left,
+                "map_shape": list(of.map_shape),
+                "num_features": of.num_features,
+            }
         on_coords = {
             **trident_attributes(slide.facts, str(self.out)), **our_attributes(slide.facts)
         }  # fmt: skip
@@ -156,6 +163,7 @@ class Encoding:
             write_features(
                 path, np.concatenate(slide.blocks), slide.facts.l0_xy, on_features, on_coords,
                 np.concatenate(slide.augmented, axis=1) if slide.augmented else None,
+                is_half=self.config.blocks_left > 0,
             )  # fmt: skip
         except OSError as fault:
             return FeatureOutcome(slide_id, "failed", num_tiles, 0.0, reason_of(fault))

@@ -20,12 +20,15 @@ class FeatureConfig(StageConfig):
     size_px    edge that tiles are scaled to first; None: as they are stored
     precision  32 or bf16
     augmented  times that each tile is varied, too, for training; see augment
+    blocks_left  last blocks of the encoder that a training is to teach; what they would take is
+               kept in place of features
     """
 
     encoder: str = OFFLINE
     size_px: int | None = Field(default=None, ge=32, le=2048)
     precision: Literal["32", "bf16"] = "32"
     augmented: int = Field(default=0, ge=0, le=64)
+    blocks_left: int = Field(default=0, ge=0)
     augment: AugmentConfig = AugmentConfig()
 
 

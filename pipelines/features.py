@@ -12,7 +12,7 @@ from pathology.core.batch import Batch
 from pathology.core.errors import ConfigError, reason_of
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.supervise import Report, Task
-from pathology.models.encode import prepare
+from pathology.models.encode import FirstPart, prepare
 from pathology.models.encoder import Encoder, make_encoder
 from pathology.training.fabric import device_of
 from pipelines.encoding import Encoding, weights_digest
@@ -115,7 +115,11 @@ def _encoding(
     made: Encoder, config: FeatureConfig, options: FeatureOptions, out: Path, weights: str
 ) -> Encoding:
     device = device_of(options.device)
-    encoder = prepare(made, device, is_bf16=config.precision == "bf16")
+    encoder = (
+        FirstPart(made, config.blocks_left, device)
+        if config.blocks_left
+        else prepare(made, device, is_bf16=config.precision == "bf16")
+    )
     return Encoding(encoder, config, replace(options, device=device), out, weights)
 
 

@@ -66,7 +66,10 @@ def predict(
     """
     started, (kind, slides, problems) = now(), read_tiled(path)
     problems += without_tiles(path, kind)
-    classifier = load_for_use(model_path, device, weights, is_pixels=kind == "pixels")
+    is_of_maps = any(slide.tiles.blocks_left for slide in slides)
+    classifier = load_for_use(
+        model_path, device, weights, is_pixels=kind == "pixels", is_of_maps=is_of_maps
+    )
     failed = [line.partition(": ")[::2] for line in problems]
     grades = [SlideGrade(name, problem=said) for name, said in failed if _is_meant(name, only)]
     slides = [slide for slide in slides if _is_meant(slide.record.slide_id, only)]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pathology.core.errors import PathologyError, reason_of
 from pathology.data.ahead import ahead
-from pathology.interop.h5_features import read_features
+from pathology.interop.h5_features import read_features, read_rows
 from pathology.models.encode import to_images
 from pathology.slides.jpeg import DamagedJpeg
 from pathology.tiling.store import open_tiles
@@ -67,7 +67,7 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some tiles of a slide: pixels, or features."""
+    """Some tiles of a slide: pixels, features or maps."""
 
     slide: TiledSlide
     rows: NDArray[np.int64]
@@ -139,6 +139,9 @@ class Scoring:
         try:
             if self.classifier.model.encoder is None:
                 return read_features(piece.slide.path).features_NF, ""
+            if self.classifier.is_of_maps:
+                rows = slice(int(piece.rows[0]), int(piece.rows[-1]) + 1)
+                return read_rows(piece.slide.path, rows), ""
             return self._open(piece.slide.path).read(piece.rows), ""
         except FAULTS as fault:
             return None, reason_of(fault)
@@ -158,9 +161,11 @@ class Scoring:
         encoder = classifier.model.encoder
         if encoder is None:
             return torch.from_numpy(np.concatenate(tiles))
-        images = to_images(
-            np.concatenate(tiles), classifier.device, classifier.card.tiles.encoder_px
-        )
+        given = np.concatenate(tiles)
+        if classifier.is_of_maps:
+            images = torch.from_numpy(given).to(classifier.device)
+        else:
+            images = to_images(given, classifier.device, classifier.card.tiles.encoder_px)
         made = time.perf_counter()
         features: Tensor = encoder(images).float().cpu()
         self.spent.transform += made - start

@@ -17,12 +17,14 @@ from pathology.core.artifact import publish
 from pathology.data.ahead import ahead
 from pathology.data.tile_source import FeatureTiles, SlideTable, StoreTiles, TileSource
 from pathology.interop.h5_features import read_augmented, read_features
+from pathology.models.card import TileContract
 from pathology.models.encode import to_images
 from pathology.models.kept_maps import KeptMaps
 from pipelines.weak_inputs import LabelledSlides, TiledSlide
 
 PIXEL_BLOCK = 32  # tiles that are decoded and scored at once
 DEVICE_BLOCK = 256  # the same on other devices than a CPU
+ROW_BLOCK = 512  # features, or maps, at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,11 @@ class NumberedTiles:
     table: SlideTable
     source: FeatureTiles | StoreTiles
     is_pixels: bool
+
+    def remove_files(self) -> None:
+        """Remove the files that features were put into, when they are no longer needed."""
+        if isinstance(self.source, FeatureTiles):
+            self.source.remove_files()
 
 
 def number_tiles(
@@ -54,17 +61,18 @@ def number_tiles(
     num_augmented = min((slide.num_augmented for slide in slides), default=0)
     augmented = cache.with_name(f"{cache.stem}_augmented.npy") if num_augmented else None
     if is_first:
-        _write_features(cache, slides, found.tiles.num_features)
+        _write_features(cache, slides, found.tiles)
         if augmented is not None:
-            _write_augmented(augmented, slides, num_augmented, found.tiles.num_features)
+            _write_augmented(augmented, slides, num_augmented, found.tiles.row_length)
     features = FeatureTiles(cache, augmented)
     return NumberedTiles(tuple(slides), table, features, is_pixels=False)
 
 
-def _write_features(cache: Path, slides: Sequence[TiledSlide], num_features: int) -> None:
-    shape = (sum(slide.num_tiles for slide in slides), num_features)
+def _write_features(cache: Path, slides: Sequence[TiledSlide], tiles: TileContract) -> None:
+    shape = (sum(slide.num_tiles for slide in slides), tiles.row_length)
     found = (read_features(slide.path).features_NF for slide in slides)
-    _write_array(cache, np.dtype(np.float32), shape, found)
+    kind = np.float16 if tiles.blocks_left else np.float32
+    _write_array(cache, np.dtype(kind), shape, found)
 
 
 def _write_augmented(
@@ -106,8 +114,10 @@ class BlockReader:
         source = self.tiles.source
         if self.tiles.is_pixels:
             yield from pixel_blocks(source, rows, self.pool, self.device, self.size_px)
-        else:
-            yield torch.from_numpy(source.read(rows)).to(self.device)
+            return
+        for start in range(0, max(1, len(rows)), ROW_BLOCK):
+            part = source.read(rows[start : start + ROW_BLOCK])
+            yield torch.from_numpy(part).to(self.device)
 
 
 def block_of(device: str) -> int:

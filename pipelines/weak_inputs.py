@@ -190,6 +190,7 @@ def _of_features(path: Path) -> TiledSlide:
             "Extract them again"
         )
     said = found.attributes
+    blocks_left = _int(said.get("blocks_left")) or 0
     tiles = TileContract(
         size_px=_int(said.get("tile_size_px") or said.get("patch_size")),
         mpp=float(said["achieved_mpp"]) if said.get("achieved_mpp") else None,
@@ -197,7 +198,9 @@ def _of_features(path: Path) -> TiledSlide:
         encoder=found.encoder,
         weights=str(said.get("weights", "")),
         encoder_px=_int(said.get("encoder_px")),
-        num_features=found.features_NF.shape[1],
+        num_features=int(said["num_features"]) if blocks_left else found.features_NF.shape[1],
+        blocks_left=blocks_left,
+        map_shape=tuple(map(int, said["map_shape"])) if blocks_left else (),
     )
     record = SlideRecord(str(said.get("name") or found.slide_id), path)
     digest = str(said.get("features_fingerprint", "")) or content_digest(path)

@@ -34,7 +34,8 @@ def score_slides(
 
 def _fast(model: BagClassifier, reader: BlockReader) -> tuple[BlocksOf, BagClassifier]:
     """What gives the blocks of a slide, and what scores them: for these weights alone."""
-    rows_of, encoder = reader.tiles.table.rows, model.encoder
+    rows_of = reader.tiles.table.rows
+    encoder = model.encoder if reader.tiles.is_pixels else None  # maps are of its first part
 
     def tiles(slide: int) -> Iterable[Tensor]:
         return reader(rows_of(slide))

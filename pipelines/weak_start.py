@@ -6,9 +6,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pathology.core.errors import ConfigError
-from pathology.models.card import load_classifier
-from pathology.models.encoder import Encoder
+from pathology.models.card import TileContract, load_classifier, require_match
+from pathology.models.encoder import Encoder, make_encoder
+from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier
+from pipelines.encoding import weights_digest
+
+
+def encoder_of_maps(tiles: TileContract, config: WeakConfig, weights: Path | None) -> Encoder:
+    """The encoder whose first part made maps, ready for its last blocks to learn.
+
+    Raises ConfigError where it is asked for other blocks, ContractError for other weights.
+    """
+    if config.encoder_blocks not in (None, tiles.blocks_left):
+        raise ConfigError(
+            f"the features leave the encoder's last {tiles.blocks_left} blocks to learn, and "
+            f"encoder_blocks is {config.encoder_blocks}: leave that out, or make others with "
+            f"'pathology features --blocks-left {config.encoder_blocks}'"
+        )
+    encoder = make_encoder(tiles.encoder, weights=weights)
+    found = tiles.model_copy(update={"weights": weights_digest(encoder)})
+    require_match(tiles, found, f"encoder {encoder.name}")
+    encoder.learn_last(tiles.blocks_left)
+    encoder.map_shape = tiles.map_shape
+    return encoder
 
 
 def start_from(model: BagClassifier, path: Path, grades: Sequence[str]) -> None:

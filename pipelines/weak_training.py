@@ -41,7 +41,7 @@ from pipelines.tile_places import truth_of_slides
 from pipelines.weak_data import BlockReader, number_tiles
 from pipelines.weak_inputs import LabelledSlides
 from pipelines.weak_scores import own_scores, score_slides
-from pipelines.weak_start import start_from
+from pipelines.weak_start import encoder_of_maps, start_from
 
 DEPTH = 3  # batches that are made ahead, at least
 MOST_AHEAD = 8  # at most, where there are cores to make them
@@ -155,8 +155,8 @@ class Training:
         self.wait_seconds = draw.seconds
         card = self._card(step, encoder)
         if self.fabric.is_global_zero:
-            weights = step.best["weights"]
-            save_classifier(self.out, card, weights)
+            save_classifier(self.out, card, step.best["weights"])
+            self.tiles.remove_files()
         self.pool.shutdown()
         return card
 
@@ -236,8 +236,9 @@ class Training:
         )
 
     def _contract(self, encoder: Encoder | None) -> TileContract:
+        """What the model is to be given; by its maps, a model of their last blocks knows them."""
         tiles = self.found.tiles
-        if encoder is None:
+        if encoder is None or not self.tiles.is_pixels:
             return tiles
         return tiles.model_copy(
             update={
@@ -249,11 +250,15 @@ class Training:
         )
 
     def _encoder(self) -> Encoder | None:
-        if not self.tiles.is_pixels:
-            return None
+        """The encoder of pixels, or of maps that were kept for its last blocks, or None."""
         config = self.config
-        encoder = make_encoder(config.encoder, weights=self.options.weights)
-        encoder.learn_last(config.encoder_blocks if config.encoder_rate else 0)
+        if self.found.tiles.blocks_left:
+            encoder = encoder_of_maps(self.found.tiles, config, self.options.weights)
+        elif self.tiles.is_pixels:
+            encoder = make_encoder(config.encoder, weights=self.options.weights)
+            encoder.learn_last(config.encoder_blocks if config.encoder_rate else 0)
+        else:
+            return None
         if config.batch_norm == "frozen":
             encoder.keep_statistics()
         return encoder.to(memory_format=torch.channels_last)  # faster on a CPU

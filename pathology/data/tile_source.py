@@ -62,7 +62,7 @@ class FeatureTiles:
 
     def __init__(self, path: Path, augmented: Path | None = None) -> None:
         self.path, self.augmented = path, augmented
-        self._features: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        self._features: NDArray[np.floating] = np.load(path, mmap_mode="r")
         self._augmented: NDArray[np.float16] | None = (
             None if augmented is None else np.load(augmented, mmap_mode="r")
         )
@@ -75,6 +75,12 @@ class FeatureTiles:
 
     def __len__(self) -> int:
         return len(self._features)
+
+    def remove_files(self) -> None:
+        """Remove what is mapped; who has it mapped still can read it."""
+        for path in (self.path, self.augmented):
+            if path is not None:
+                path.unlink(missing_ok=True)
 
     @property
     def num_features(self) -> int:

@@ -48,13 +48,16 @@ def write_features(
     on_features: Mapping[str, Attribute],
     on_coords: Mapping[str, Attribute],
     augmented_KNF: NDArray[np.floating] | None = None,
+    *,
+    is_half: bool = False,
 ) -> Path:
     """Write features and corners with the attributes on each, whole or not at all.
 
     augmented_KNF  features of the same tiles varied K times, kept in half precision
+    is_half        whether all are
     """
-    table = np.asarray(features_NF, np.float32)
-    rows = max(1, min(len(table), CHUNK_BYTES // max(1, 4 * table.shape[1])))
+    table = np.asarray(features_NF, np.float16 if is_half else np.float32)
+    rows = max(1, min(len(table), CHUNK_BYTES // max(1, table[:1].nbytes)))
     with publish(path) as scratch, h5py.File(scratch, "w") as file:
         found = file.create_dataset(
             FEATURES, data=table, maxshape=(None, table.shape[1]), chunks=(rows, table.shape[1])
@@ -75,6 +78,12 @@ def read_features(path: Path) -> SlideFeatures:
     """
     with _opened(path, "not a readable file of features") as file:
         return _read(path, file)
+
+
+def read_rows(path: Path, rows: slice) -> NDArray[np.float32]:
+    """Features (n, F) of some tiles of a file of ours. Raises ArtifactError as read_features."""
+    with _opened(path, "not a readable file of features") as file:
+        return np.asarray(_dataset(path, file)[rows], np.float32)
 
 
 def read_corners(path: Path) -> tuple[NDArray[np.int64] | None, dict[str, Any]]:

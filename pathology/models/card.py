@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,8 @@ class TileContract(StageConfig):
     weights      digest of its weights; "": not known
     encoder_px   edge that tiles are scaled to before it; None: as they are
     num_features what it gives for each tile
+    blocks_left  its last blocks, which the features do not know of: they are maps for these to take
+    map_shape    of one tile's maps; empty where no blocks are left
     """
 
     size_px: int | None = None
@@ -45,6 +48,13 @@ class TileContract(StageConfig):
     weights: str = ""
     encoder_px: int | None = None
     num_features: int = 0
+    blocks_left: int = 0
+    map_shape: tuple[int, ...] = ()
+
+    @property
+    def row_length(self) -> int:
+        """Numbers that are kept of a tile."""
+        return math.prod(self.map_shape) if self.blocks_left else self.num_features
 
 
 def differences(wanted: TileContract, found: TileContract) -> list[str]:
@@ -63,6 +73,11 @@ def differences(wanted: TileContract, found: TileContract) -> list[str]:
         one, other = getattr(wanted, name), getattr(found, name)
         if one and other and one != other:
             wrong.append(f"{said} {other!r}, expected {one!r}")
+    if wanted.encoder and found.encoder and wanted.blocks_left != found.blocks_left:
+        wrong.append(
+            f"the encoder's last {found.blocks_left} blocks are left out, expected "
+            f"{wanted.blocks_left}"
+        )
     if wanted.encoder and found.encoder and wanted.encoder_px != found.encoder_px:
         wrong.append(f"tiles reach the encoder at {found.encoder_px} px, not {wanted.encoder_px}")
     return wrong

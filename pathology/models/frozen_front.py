@@ -6,6 +6,7 @@ passed through. The network is cut where the learning begins.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -27,15 +28,18 @@ class Halves(NamedTuple):
 class FrozenFront:
     """Runs a network of which the first part does not learn. A copy of it starts anew.
 
+    learns  names of the weights that learn
+
     A session is made for each size of images when such images first come. Forget it when weights
     of the first part change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, learns: Collection[str] = ()) -> None:
+        self.learns = frozenset(learns)
         self.forget()
 
-    def __reduce__(self) -> tuple[type[FrozenFront], tuple[()]]:
-        return FrozenFront, ()
+    def __reduce__(self) -> tuple[type[FrozenFront], tuple[frozenset[str]]]:
+        return FrozenFront, (self.learns,)
 
     def forget(self) -> None:
         """Cut and translate anew when next asked."""
@@ -52,13 +56,14 @@ class FrozenFront:
     def halves(self, network: nn.Module) -> Halves | None:
         """The network cut where learning begins, or None: it is run whole."""
         if not self._is_cut:
-            self._halves, self._is_cut = halves_of(network), True
+            self._halves, self._is_cut = halves_of(network, self.learns), True
         return self._halves
 
     @torch.no_grad()
     def maps(self, network: nn.Module, images_B3HW: Tensor) -> Tensor:
         """What the first half of a network that is cut makes of images."""
-        session = self._session(network, images_B3HW)
+        on_cpu = images_B3HW.device.type == "cpu"
+        session = self._session(network, images_B3HW) if on_cpu else None
         parts = [
             self._front(network, part) if session is None
             else torch.from_numpy(session.run(None, {"tiles": part.contiguous().numpy()})[0])
@@ -94,8 +99,12 @@ class FrozenFront:
 class _InParts(fx.Tracer):
     """Looks into modules of which a part learns; others, with whatever they do, stay whole."""
 
+    def __init__(self, learning: set[int]) -> None:
+        super().__init__()
+        self.learning = learning
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        learns = [p.requires_grad for p in m.parameters()]
+        learns = [id(p) in self.learning for p in m.parameters()]
         return all(learns) or not any(learns)
 
 
@@ -110,23 +119,23 @@ class _OfImages(nn.Module):
         return self.network(images_B3HW)
 
 
-def halves_of(network: nn.Module) -> Halves | None:
+def halves_of(network: nn.Module, learns: Collection[str]) -> Halves | None:
     """A network cut before all that learns, or None: nothing is frozen, or there is no one cut."""
-    learns = [p.requires_grad for p in network.parameters()]
-    if not any(learns):
+    learning = {id(p) for name, p in network.named_parameters() if name in learns}
+    if not learning:
         return Halves(network.eval(), nn.Identity())
-    if all(learns):
+    if len(learning) == len(list(network.parameters())):
         return None
     root = _OfImages(network)
     try:
-        traced = fx.GraphModule(root, _InParts().trace(root))
+        traced = fx.GraphModule(root, _InParts(learning).trace(root))
     except Exception:  # noqa: BLE001 (whatever a network's own lines do with what they are shown)
         return None
     late: set[fx.Node] = set()
     for node in traced.graph.nodes:
         if node.kwargs.get("training"):  # a state of now, which would be kept
             return None
-        if _learns(root, node) or late.intersection(node.all_input_nodes):
+        if _learns(root, node, learning) or late.intersection(node.all_input_nodes):
             late.add(node)
     return _split(traced, root, late)
 
@@ -143,13 +152,13 @@ def _split(traced: fx.GraphModule, root: nn.Module, late: set[fx.Node]) -> Halve
     return Halves(front.eval(), back) if _is_one_cut(front, back) else None
 
 
-def _learns(network: nn.Module, node: fx.Node) -> bool:
+def _learns(network: nn.Module, node: fx.Node, learning: set[int]) -> bool:
     """Whether weights of this step learn."""
     if node.op == "call_module":
-        return any(p.requires_grad for p in network.get_submodule(str(node.target)).parameters())
+        return any(id(p) in learning for p in network.get_submodule(str(node.target)).parameters())
     if node.op == "get_attr":
         owner, _, name = str(node.target).rpartition(".")
-        return bool(getattr(network.get_submodule(owner), name).requires_grad)
+        return id(getattr(network.get_submodule(owner), name)) in learning
     return False
 
 

@@ -59,13 +59,16 @@ class BagClassifier(nn.Module):
         return f"e.g. {(lost or surplus)[0]}" if lost or surplus else ""
 
     def forward(self, tiles_BNF: Tensor, label_B: Tensor | None = None) -> BagOutput:
-        """Scores of bags of features (B, N, F) or of pixels (B, N, 3, H, W).
+        """Scores of bags of features (B, N, F) or of pixels (B, N, 3, H, W), or, for the last
+        blocks of an encoder, of maps as rows (B, N, M).
 
         label_B  of the slides, in training, for a method with a loss of its own
         """
         if self.encoder is not None:
             num, tiles = tiles_BNF.shape[0], tiles_BNF.flatten(0, 1)
-            features = self.encoder(tiles.contiguous(memory_format=torch.channels_last))
+            if tiles.ndim == 4:
+                tiles = tiles.contiguous(memory_format=torch.channels_last)
+            features = self.encoder(tiles)
             tiles_BNF = features.reshape(num, -1, features.shape[1])
         told = (label_B,) if isinstance(self.bag, Clam) else ()
         output: BagOutput = self.bag(tiles_BNF, *told)

@@ -112,8 +112,10 @@ class Unreadable(Forks):
 
 @pytest.mark.parametrize("network", [Forks(), Unreadable()], ids=["forks", "unreadable"])
 def test_what_cannot_be_cut_is_run_whole(network: nn.Module) -> None:
-    assert halves_of(network) is None
+    learns = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert halves_of(network, learns) is None
     encoder = Encoder("own", network, COLORS)
+    encoder.front = FrozenFront(learns)
     encoder.frozen = (network.first,)  # type: ignore[assignment]
     tiles = torch.rand(3, 3, 16, 16)
     assert torch.equal(encoder.train()(tiles), encoder.eval()(tiles))
