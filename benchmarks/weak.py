@@ -64,6 +64,7 @@ class Data:
     def __init__(self, folder: Path, num_slides: int, num_tiles: int) -> None:
         self.manifest, self.run = folder / "cohort" / "manifest.csv", folder / "run"
         self.features, self.files = folder / "features", folder / "files"
+        self.maps = folder / "maps"
         if not self.manifest.exists():
             simulate_cohort(self.manifest.parent, num_slides=num_slides, seed=0, workers=2)
         run_tiling(TileOptions(self.manifest, self.run))
@@ -142,8 +143,13 @@ def compare(data: Data, scratch: Path) -> dict[str, list[float]]:
         out = scratch / f"pixels_{blocks}.pt"
         speed, share = ours_training(data.run, data, out, settings)
         plain = partial(plain_loop.steps_per_second, network(blocks), files, batch, steps)
-        found[f"steps/s on pixels, {name}"] = [speed, best_of(plain)]
+        theirs = best_of(plain)
+        found[f"steps/s on pixels, {name}"] = [speed, theirs]
         found[f"share of waiting, {name}"] = [share]
+    settings = PIXELS | {"tile_px": None, "epoch_tiles": 100 * 32}
+    speed, share = ours_training(data.maps, data, scratch / "maps.pt", settings)
+    found["steps/s, its last block, from maps"] = [speed, theirs]
+    found["share of waiting, from maps"] = [share]
     config = WeakConfig.model_validate(FEATURES | {"grades": data.grades})
     h5 = sorted(data.features.glob("*.h5"))
     bags = plain_loop.BagFiles(h5, [data.grade(p.stem) for p in h5], config.tiles_per_slide)
@@ -232,6 +238,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     data = Data(options.out, options.slides, options.tiles)
     extract_features(data.run, data.features, FeatureConfig(), FeatureOptions())
+    start = time.perf_counter()
+    maps = {"size_px": PIXELS["tile_px"], "blocks_left": 1, "augmented": 4}
+    extract_features(data.run, data.maps, FeatureConfig.model_validate(maps), FeatureOptions())
+    print(f"maps of all tiles and of four varied copies: {time.perf_counter() - start:.0f} s, once")
     runs = []
     for repeat in range(options.repeats):
         scratch = options.out / "repeats" / str(repeat)
