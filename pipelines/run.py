@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pathology.core.artifact import sweep_scratch
 from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
 from pathology.core.supervise import prepare_workers
@@ -39,6 +40,7 @@ def run_config(config: RunConfig, home: Path, options: RunOptions, choice: Choic
     folder = RunFolder(home / config.out)
     stages, notes = stages_of(config, home, options)
     if not choice.is_dry:
+        _sweep(folder.out)
         meet(options)
         if is_follower():
             follow(stages)
@@ -51,6 +53,14 @@ def run_config(config: RunConfig, home: Path, options: RunOptions, choice: Choic
     leader.dismiss()
     print(_summary(ended, folder, choice))
     return max((one.code for one in ended), default=0)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a run that was killed left half-made, in whatever stage that was."""
+    below = [path for pattern in ("*/", "*/*/") for path in out.glob(pattern)]
+    for folder in (out, *below):
+        if folder.is_dir() and folder.suffix != ".zarr":
+            sweep_scratch(folder)
 
 
 def _preload(config: RunConfig, home: Path) -> list[str]:
