@@ -28,7 +28,7 @@ NEEDED_GB := 8
 define install
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
 	@test -x $(BIN)/python || df -Pk . | awk 'NR == 2 && $$4 < $(NEEDED_GB) * 1000000 { \
-		printf "The libraries take $(NEEDED_GB) GB, and %.1f are free on %s: make room, then make again\n", $$4 / 1e6, $$6; exit 1 }'
+		printf "The libraries take $(NEEDED_GB) GB, and %.1f are free on %s: make room, or add NEEDED_GB=N for a smaller build of PyTorch\n", $$4 / 1e6, $$6; exit 1 }'
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; \
 		$(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV)); }
 	$(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install -q --compile-bytecode,$(BIN)/python -m pip install -q --disable-pip-version-check) \

@@ -59,7 +59,7 @@ def _sweep(out: Path) -> None:
     """Remove what a run that was killed left half-made, in whatever stage that was."""
     below = [path for pattern in ("*/", "*/*/") for path in out.glob(pattern)]
     for folder in (out, *below):
-        if folder.is_dir() and folder.suffix != ".zarr":
+        if folder.suffix != ".zarr":
             sweep_scratch(folder)
 
 

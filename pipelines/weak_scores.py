@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
@@ -44,23 +44,12 @@ def _fast(model: BagClassifier, reader: BlockReader) -> tuple[BlocksOf, BagClass
         return tiles, model
     if not encoder.is_cut:
         return tiles, BagClassifier(model.bag, OnnxEncoder(encoder))
-    of_block = encoder.maps
+    first_rows = encoder.first_rows
 
     def maps(slide: int) -> Iterable[Tensor]:
-        return reader.kept(slide, lambda: map(of_block, tiles(slide)))
+        return reader.kept(slide, lambda: map(first_rows, tiles(slide)))
 
-    return maps, BagClassifier(model.bag, _Rest(encoder))
-
-
-class _Rest(nn.Module):
-    """The part of an encoder that learns: maps of the first to features."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.encoder.rest(maps)
+    return maps, model
 
 
 def own_scores(

@@ -29,11 +29,7 @@ def choose_statistics(encoder: Encoder, way: BatchNorm) -> None:
     if way == "frozen":
         encoder.keep_statistics()
     elif way == "separate":
-        is_frozen = set(encoder.frozen)
-        norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m not in is_frozen]
-        for norm in norms:
-            if norm.running_mean is None:
-                continue
+        for norm in encoder.learning_norms():
             for usual, own in OWN.items():
                 found = getattr(norm, usual)
                 norm.register_buffer(own, found.detach().clone())

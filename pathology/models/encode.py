@@ -46,6 +46,11 @@ class FirstPart(nn.Module):
         self.encoder = encoder.eval().to(device)
         self.num_features = 0  # of no tile yet
 
+    @property
+    def engine(self) -> str:
+        """onnxruntime or torch."""
+        return self.encoder.front.engine
+
     def forward(self, tiles_B3HW: Tensor) -> Tensor:
         """Rows (B, M) of tiles, RGB from 0 (black) to 1 (white)."""
         rows = self.encoder.first_rows(tiles_B3HW)

@@ -68,7 +68,8 @@ class Encoder(nn.Module):
         them.
         """
         if tiles_B3HW.ndim == 2:
-            return self.rest(tiles_B3HW.reshape(-1, *self.map_shape))
+            maps = tiles_B3HW.reshape(-1, *self.map_shape)
+            return self._pooled(self.front.rest(self.network, maps))
         images = self._seen(tiles_B3HW)
         made = self.front(self.network, images) if self._has_front(images) else self.network(images)
         return self._pooled(made)
@@ -78,19 +79,11 @@ class Encoder(nn.Module):
         """Whether a first part of it, which does not learn, can be run for itself on a CPU."""
         return bool(self.frozen) and self.front.halves(self.network) is not None
 
-    def maps(self, tiles_B3HW: Tensor) -> Tensor:
-        """What that part makes of tiles, (B, ...), for rest to go on with."""
-        return self.front.maps(self.network, self._seen(tiles_B3HW))
-
     def first_rows(self, tiles_B3HW: Tensor) -> Tensor:
-        """The same as rows of numbers (B, M)."""
-        maps = self.maps(tiles_B3HW)
+        """What that part makes of tiles, as rows of numbers (B, M) for forward to go on with."""
+        maps = self.front.maps(self.network, self._seen(tiles_B3HW))
         self.map_shape = tuple(maps.shape[1:])
         return maps.flatten(1)
-
-    def rest(self, maps: Tensor) -> Tensor:
-        """Features (B, F) of tiles of which maps were made."""
-        return self._pooled(self.front.rest(self.network, maps))
 
     def _seen(self, tiles_B3HW: Tensor) -> Tensor:
         """Tiles as the network expects them."""
@@ -127,6 +120,12 @@ class Encoder(nn.Module):
             if list(module.parameters()) and not any(p.requires_grad for p in module.parameters())
         )
 
+    def learning_norms(self) -> list[_BatchNorm]:
+        """The normalization layers with statistics in blocks that learn; call learn_last before."""
+        frozen = set(self.frozen)
+        norms = [m for m in self.network.modules() if isinstance(m, _BatchNorm)]
+        return [m for m in norms if m.running_mean is not None and m not in frozen]
+
     def keep_statistics(self) -> None:
         """Let normalization layers of what learns use the statistics that they came with.
 
@@ -134,10 +133,9 @@ class Encoder(nn.Module):
         """
         from timm.layers.norm_act import BatchNormAct2d
 
-        norms = [m for m in self.network.modules() if isinstance(m, _BatchNorm)]
-        kept = [m for m in norms if m.running_mean is not None and m not in set(self.frozen)]
-        self.frozen = (*self.frozen, *kept)
-        if kept:
+        norms = self.learning_norms()
+        self.frozen = (*self.frozen, *norms)
+        if norms:
             fold_norms(self.network, BatchNormAct2d)
 
     def train(self, mode: bool = True) -> Self:

@@ -53,6 +53,11 @@ class FrozenFront:
             return network(images_B3HW)
         return self.rest(network, self.maps(network, images_B3HW))
 
+    @property
+    def engine(self) -> str:
+        """What runs the first part: onnxruntime or torch."""
+        return "onnxruntime" if any(self._sessions.values()) else "torch"
+
     def halves(self, network: nn.Module) -> Halves | None:
         """The network cut where learning begins, or None: it is run whole."""
         if not self._is_cut:
@@ -62,8 +67,8 @@ class FrozenFront:
     @torch.no_grad()
     def maps(self, network: nn.Module, images_B3HW: Tensor) -> Tensor:
         """What the first half of a network that is cut makes of images."""
-        on_cpu = images_B3HW.device.type == "cpu"
-        session = self._session(network, images_B3HW) if on_cpu else None
+        is_plain = images_B3HW.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        session = self._session(network, images_B3HW) if is_plain else None
         parts = [
             self._front(network, part) if session is None
             else torch.from_numpy(session.run(None, {"tiles": part.contiguous().numpy()})[0])

@@ -28,8 +28,7 @@ class KeptMaps:
 
     def __init__(self, folder: Path, num_tiles: int) -> None:
         self.folder, self.num_tiles = folder, num_tiles
-        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (open as long as this lives)
-        weakref.finalize(self, self.file.close)
+        self.file = -1  # its descriptor, once there is something to keep
         self.end = 0
         self.places: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
         self.has_room: bool | None = None  # not known before the first map
@@ -56,7 +55,14 @@ class KeptMaps:
         if self.has_room is None:
             needed = maps[0].numel() * maps.element_size() * self.num_tiles
             self.has_room = needed <= SHARE * shutil.disk_usage(self.folder).free
+            if self.has_room:
+                self._open()
         return self.has_room
+
+    def _open(self) -> None:
+        file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (open as long as this lives)
+        weakref.finalize(self, file.close)
+        self.file = file.fileno()
 
     def _append(self, maps: Tensor) -> None:
         """Write a block at the end; a disk that is full after all ends the keeping alone."""
@@ -64,7 +70,7 @@ class KeptMaps:
         try:
             written = 0
             while written < len(block):
-                written += os.pwrite(self.file.fileno(), block[written:], self.end + written)
+                written += os.pwrite(self.file, block[written:], self.end + written)
         except OSError:
             self.has_room = False
         self.end += len(block)
@@ -74,7 +80,7 @@ class KeptMaps:
         into = block.numpy().data.cast("B")
         done = 0
         while done < len(into):
-            num = os.preadv(self.file.fileno(), [into[done:]], place + done)
+            num = os.preadv(self.file, [into[done:]], place + done)
             if num == 0:
                 raise EOFError(f"a file of maps in {self.folder} is shorter than what was written")
             done += num

@@ -16,7 +16,7 @@ from pipelines.predict import predict
 from pipelines.weak_data import FeatureTiles
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.in_process import pathology
-from tests.pipelines.small_encoder import SMALLEST, write_weights
+from tests.pipelines.small_encoder import SMALLEST, moved_layers, write_weights
 from tests.pipelines.small_run import SETTINGS, write_run
 
 Run = tuple[Path, Path]
@@ -39,6 +39,7 @@ def maps(run: Run, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> P
              "--set", "size_px=64", "--augmented", "2", "--blocks-left", "1"]  # fmt: skip
     done = pathology(*words)
     assert done.returncode == 0, done.stderr
+    assert json.loads((out / "run.json").read_text())["engine"] == "onnxruntime"
     return out
 
 
@@ -60,13 +61,7 @@ def test_the_last_blocks_learn_and_the_model_reads_pixels(
     train_weak(maps, run[1], tmp_path / "m.pt", settings(), options)
     card, state = load_classifier(tmp_path / "m.pt")
     assert card.has_encoder and card.tiles.blocks_left == 1
-    before = torch.load(weights, weights_only=True)
-    moved = {
-        name.split(".")[0]
-        for name, value in before.items()
-        if not torch.equal(value, state[f"encoder.network.{name}"])
-    }
-    assert moved == {"layer4"}
+    assert moved_layers(weights, state) == {"layer4"}
     assert not list((tmp_path / "m.run").glob("*.npy")), "copies of the maps stay behind"
     grades = predict(tmp_path / "m.pt", run[0], tmp_path / "pixels.csv")
     assert not any(grade.problem for grade in grades)

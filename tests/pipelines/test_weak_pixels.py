@@ -25,7 +25,7 @@ from pipelines.weak_scores import score_slides
 from pipelines.weak_start import start_from
 from pipelines.weak_train import WeakOptions, train_weak
 from tests.in_process import pathology
-from tests.pipelines.small_encoder import SMALLEST, write_weights
+from tests.pipelines.small_encoder import SMALLEST, moved_layers, write_weights
 from tests.pipelines.small_run import SETTINGS, write_run
 
 
@@ -147,13 +147,7 @@ def test_only_the_last_blocks_of_an_encoder_learn(
 ) -> None:
     train(run, tmp_path / "m.pt", weights, encoder_blocks=1, epochs=1)
     _, state = load_classifier(tmp_path / "m.pt")
-    before = torch.load(weights, weights_only=True)
-    moved = {
-        name.split(".")[0]
-        for name, value in before.items()
-        if not torch.equal(value, state[f"encoder.network.{name}"])
-    }
-    assert moved == {"layer4"}
+    assert moved_layers(weights, state) == {"layer4"}
 
 
 def test_a_training_starts_from_the_head_of_features(
@@ -221,11 +215,11 @@ def test_tiles_are_seen_once_by_what_does_not_learn(
 ) -> None:
     rounds: list[tuple[int, list[SlideScores]]] = []
     seen: list[int] = []
-    maps = Encoder.maps
+    first_rows = Encoder.first_rows
 
     def counted(self: Encoder, tiles: torch.Tensor) -> torch.Tensor:
         seen.append(len(tiles))
-        return maps(self, tiles)
+        return first_rows(self, tiles)
 
     def both(
         model: BagClassifier, reader: BlockReader, slides: Sequence[int]
@@ -239,7 +233,7 @@ def test_tiles_are_seen_once_by_what_does_not_learn(
         rounds.append((len(seen), [scores for _, scores in found]))
         return iter(found)
 
-    monkeypatch.setattr(Encoder, "maps", counted)
+    monkeypatch.setattr(Encoder, "first_rows", counted)
     for module in ("pipelines.weak_training", "pipelines.weak_scores"):
         monkeypatch.setattr(f"{module}.score_slides", both)
     train(run, tmp_path / "m.pt", weights, encoder_blocks=1, epochs=3, method="rce")
