@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ConfigError
+from pathology.data.augment import augment
+from pathology.data.scope import seen_by_camera
 from pathology.models.card import TileContract, require_match
-from pathology.models.encode import prepare
+from pathology.models.encode import FirstPart, prepare
 from pathology.models.encoder import Encoder, make_encoder
 from pipelines.adapt_start import Start
-from pipelines.adapt_tiles import FeatureSink, FileSink, TileSink
+from pipelines.adapt_tiles import FeatureSink, FileSink, MapSink, TileSink, Vary
 from pipelines.features import weights_digest
 
 
@@ -28,13 +33,36 @@ class Encoding:
 
     def sinks(self, config: AdaptConfig, device: str, folder: Path) -> tuple[TileSink, TileSink]:
         """Where the tiles of source and target go."""
+        paths = folder / "source.npy", folder / "target.npy"
+        if config.is_of_maps and self.encoder is not None:
+            first = FirstPart(self.encoder, config.encoder_blocks or 0, device)
+            one, other = (
+                MapSink(
+                    path, first, device, config.tile_px, config.augmented, vary,
+                    (config.seed, domain),
+                )
+                for domain, (path, vary) in enumerate(zip(paths, _variations(config), strict=True))
+            )  # fmt: skip
+            return one, other
         if config.is_pixels or self.encoder is None:  # into features no tile goes
-            return FileSink(folder / "source.npy"), FileSink(folder / "target.npy")
+            return FileSink(paths[0]), FileSink(paths[1])
         ready = prepare(self.encoder, device)
         return (
             FeatureSink(ready, device, config.tile_px),
             FeatureSink(ready, device, config.tile_px),
         )
+
+
+def _variations(config: AdaptConfig) -> tuple[Vary, Vary]:
+    """How tiles of source and target are varied; the source's also as a camera sees them."""
+
+    def target(images: Tensor, random: np.random.Generator) -> Tensor:
+        return augment(images, random, config.augment)
+
+    def source(images: Tensor, random: np.random.Generator) -> Tensor:
+        return seen_by_camera(target(images, random), random)
+
+    return source if config.augment_scope else target, target
 
 
 def encoding_of(

@@ -27,7 +27,8 @@ SHOWN = 5  # names in a line
 class DomainTiles:
     """Tiles of one domain, N of them.
 
-    values     features (M, F) of the encoder, or pixels (M, H, W, 3) in a file that is mapped
+    values     features (M, F) of the encoder; or in a file that is mapped pixels (M, H, W, 3), or
+               what the encoder's first part makes of each tile and its K variations (M, 1 + K, R)
     row_N      where in them each tile is
     slide_N    number of each tile's slide, in slide_ids
     label_S    class of each slide, -1 where none is known
@@ -54,8 +55,19 @@ class DomainTiles:
         return self.label_S[self.slide_N] if self.tile_label_N is None else self.tile_label_N
 
     def read(self, numbers: NDArray[np.int64] | slice) -> Values:
-        """Features or pixels of some of the tiles."""
+        """What is kept of some of the tiles."""
         return self.values[self.row_N[numbers]]
+
+    @property
+    def is_maps(self) -> bool:
+        """Whether that is what the encoder's first part makes of them."""
+        return self.values.ndim == 3
+
+    def maps(
+        self, numbers: NDArray[np.int64], which: NDArray[np.int64] | int = 0
+    ) -> NDArray[np.float32]:
+        """Rows (n, R) of some of the tiles, as they are (0) or in one of their variations."""
+        return np.asarray(self.values[self.row_N[numbers], which], np.float32)
 
     def some(self, num: int) -> NDArray[np.int64]:
         """Numbers of so many tiles, or of all if there are fewer, evenly spaced."""

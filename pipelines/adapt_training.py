@@ -40,6 +40,7 @@ from pipelines.adapt_inputs import DomainTiles, Say
 DEPTH = 3  # batches of pixels that are made ahead
 KEEP_EVERY, KEEP_PIXELS_EVERY = 300, 100  # steps between checkpoints
 LOOKED_AT = 512  # tiles of each domain whose features say how it is, while the encoder learns
+BLOCK = 256  # tiles that are looked at together
 Numbers = NDArray[np.int64] | slice
 ALL = slice(None)
 
@@ -116,14 +117,27 @@ class Looker:
         if self.model.encoder is None:
             return np.asarray(tiles.read(numbers), np.float32)
         places = np.arange(len(tiles))[numbers]
+        look = self._at_maps if tiles.is_maps else self._at_pixels
         found = [
-            encode(
-                self._encoder(domain), np.asarray(tiles.read(places[start : start + 256])),
-                device=self.device, size_px=self.size_px,
-            )
-            for start in range(0, len(places), 256)
-        ]  # fmt: skip
+            look(tiles, domain, places[start : start + BLOCK])
+            for start in range(0, len(places), BLOCK)
+        ]
         return np.concatenate([np.zeros((0, self.model.head.num_features), np.float32), *found])
+
+    def _at_pixels(
+        self, tiles: DomainTiles, domain: int, places: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        pixels = np.asarray(tiles.read(places), np.uint8)
+        encoder = self._encoder(domain)
+        return encode(encoder, pixels, device=self.device, size_px=self.size_px)
+
+    @torch.inference_mode()
+    def _at_maps(
+        self, tiles: DomainTiles, domain: int, places: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        rows = torch.from_numpy(tiles.maps(places)).to(self.device)
+        found: NDArray[np.float32] = self.model.features(rows, domain).cpu().numpy()
+        return found
 
     def _encoder(self, domain: int) -> Encoder | OnnxEncoder:
         encoder = self.model.encoder
@@ -191,10 +205,10 @@ def _draw(
     label_T = np.where(taught_N[other], target.label_N[other], -1)
     if config.is_pixels:
         vary = np.random.default_rng([config.seed, step, 1 + 2 * rank()])
-        source_B = _images(source, one, vary, config, device)
-        if config.augment_scope:
+        source_B = _varied(source, one, vary, config, device)
+        if config.augment_scope and not source.is_maps:
             source_B = seen_by_camera(source_B, vary)
-        target_T = _images(target, other, vary, config, device)
+        target_T = _varied(target, other, vary, config, device)
     else:
         source_B, target_T = (
             torch.from_numpy(part.read(rows)).to(device)
@@ -224,14 +238,17 @@ def _draw_target(
     return np.concatenate([taught[random.integers(len(taught), size=num_taught)], rest])
 
 
-def _images(
+def _varied(
     tiles: DomainTiles,
     rows: NDArray[np.int64],
     vary: np.random.Generator,
     config: AdaptConfig,
     device: str,
 ) -> Tensor:
-    """Pixels of tiles, varied."""
+    """Pixels of tiles, varied; or the maps of each as it is, or in one of its variations."""
+    if tiles.is_maps:
+        which = vary.integers(tiles.values.shape[1], size=len(rows))
+        return torch.from_numpy(tiles.maps(rows, which)).to(device)
     images = to_images(np.asarray(tiles.read(rows)), device, config.tile_px)
     return augment(images, vary, config.augment) if len(rows) else images
 

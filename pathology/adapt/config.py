@@ -80,6 +80,8 @@ class AdaptConfig(StageConfig):
                    came), shared (of source and target as one batch), separate (each domain's own)
     augment        what the tiles of both domains are varied by, where pixels are trained on
     augment_scope  whether the source's also are seen as through a camera on a microscope
+    augmented      times that each tile is varied, too, before training, and passes through the
+                   blocks that do not learn; 0: tiles are varied anew at each step
     mask_grid, mask_share  of masked: squares along a tile's edge, and share of them that is hidden
     width, dropout of the layer between features and head
     judge_width    of the judge's two hidden layers
@@ -108,6 +110,7 @@ class AdaptConfig(StageConfig):
     batch_norm: BatchNorm = "frozen"
     augment: AugmentConfig = AugmentConfig()
     augment_scope: bool = False
+    augmented: int = Field(default=0, ge=0, le=64)
     mask_grid: int = Field(default=4, ge=1)
     mask_share: float = Field(default=0.7, ge=0, lt=1)
     width: int = Field(default=256, ge=0)
@@ -142,6 +145,16 @@ class AdaptConfig(StageConfig):
             raise ValueError("augment_scope needs pixels: set encoder_rate, e.g. to 0.1")
         return self
 
+    @model_validator(mode="after")
+    def _maps(self) -> Self:
+        if self.is_of_maps and not self.is_pixels:
+            raise ValueError("augmented varies pixels: set encoder_rate, e.g. to 1")
+        if self.is_of_maps and self.encoder_blocks is None:
+            raise ValueError("augmented needs blocks that do not learn: set encoder_blocks")
+        if self.is_of_maps and self.term_weights().masked:
+            raise ValueError("mic hides parts of tiles at each step: set augmented=0")
+        return self
+
     def term_weights(self) -> TermWeights:
         """The weights of the method, or of the sum of methods, and what was set beside them."""
         found: dict[str, float | str | bool] = {}
@@ -160,6 +173,11 @@ class AdaptConfig(StageConfig):
     def is_pixels(self) -> bool:
         """Whether training sees pixels, the encoder with the rest, and not features."""
         return self.encoder_rate > 0
+
+    @property
+    def is_of_maps(self) -> bool:
+        """Whether what learns of the encoder is given the maps of tiles that were varied before."""
+        return self.augmented > 0
 
     @property
     def is_target_seen(self) -> bool:

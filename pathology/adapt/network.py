@@ -1,7 +1,7 @@
 """The networks of adaptation: a classifier of two domains, and the judge that tells them apart.
 
 B examples, C classes, F features, W width. Examples are features (B, F), or where there is an
-encoder pixels (B, 3, H, W) from 0 to 1.
+encoder pixels (B, 3, H, W) from 0 to 1, or rows (B, M) that its first part made of them.
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ class DomainClassifier(nn.Module):
         """Features (B, F) of examples of one domain."""
         if self.encoder is None:
             return examples
+        if examples.ndim == 4:
+            examples = examples.contiguous(memory_format=torch.channels_last)
         with statistics_of(self.encoder, is_source=domain == SOURCE):
-            found: Tensor = self.encoder(examples.contiguous(memory_format=torch.channels_last))
+            found: Tensor = self.encoder(examples)
         return found.float()
 
     def pair(self, source: Tensor, target: Tensor, *, is_one_batch: bool) -> list[Embedded]:

@@ -53,7 +53,7 @@ def test_pixels_lie_in_one_file(tmp_path: Path) -> None:
     assert np.array_equal(old, tiles[0])  # still there for whom it was mapped
     sink = FileSink(tmp_path / "other.npy")
     sink.add(tiles[0])
-    with pytest.raises(ValueError, match="4 x 8 px among others of 8 px"):
+    with pytest.raises(ValueError, match=r"\(8, 4, 3\) among others of \(8, 8, 3\)"):
         sink.add(tiles[1][:, :, :4])
 
 
