@@ -33,8 +33,8 @@ from pipelines.prediction_tables import read_slide_predictions, read_tile_predic
 from pipelines.weak_train import WeakOptions, train_weak
 
 METHODS = (
-    "oracle", "rce-ut", "rce", "ut", "ce", "em", "mean", "max", "topk", "abmil", "clam-sb",
-    "clam-mb", "dsmil", "transmil",
+    "oracle", "forward", "rce-ut", "rce", "ut", "ce", "em", "mean", "max", "topk", "abmil",
+    "clam-sb", "clam-mb", "dsmil", "transmil",
 )  # fmt: skip
 HEAD_EPOCHS = 10  # on features, before the encoder learns, too
 PARTS = (("train", 45, 1), ("val", 18, 2), ("test", 60, 3))

@@ -21,7 +21,7 @@ from pathology.simulate.cohort import simulate_cohort
 from pathology.simulate.slide import SlideConfig
 
 SHARES = {50: (0.4, 0.6), 20: (0.15, 0.25), 5: (0.03, 0.07), 1: (0.005, 0.015)}  # by percent
-METHODS = ("oracle", "rce-ut", "rce", "ut", "ce", "topk", "abmil", "clam-sb", "transmil")
+METHODS = ("oracle", "forward", "rce-ut", "rce", "ut", "ce", "topk", "abmil", "clam-sb", "transmil")
 SIZE_UM = (2400, 2250)
 NUM = {"train": 24, "val": 12, "test": 9}  # slides of each share
 

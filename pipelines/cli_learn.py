@@ -141,8 +141,8 @@ def train_weak(
     method: Annotated[
         str | None,
         typer.Option(
-            help="rce-ut (default), rce, ut, ce, mean, max, topk, em, abmil, clam-sb, clam-mb, "
-            "dsmil, transmil, oracle."
+            help="rce-ut (default), rce, ut, ce, forward, mean, max, topk, em, abmil, clam-sb, "
+            "clam-mb, dsmil, transmil, oracle."
         ),
     ] = None,
     config: ConfigFile = None,

@@ -12,10 +12,18 @@ from pathology.models.encoder import OFFLINE
 from pathology.weak.rectify import Ramp
 
 Method = Literal[
-    "rce-ut", "rce", "ut", "ce", "mean", "max", "topk", "em", "abmil", "clam-sb", "clam-mb",
-    "dsmil", "transmil", "oracle",
+    "rce-ut", "rce", "ut", "ce", "forward", "mean", "max", "topk", "em", "abmil", "clam-sb",
+    "clam-mb", "dsmil", "transmil", "oracle",
 ]  # fmt: skip
-BY_TILE = ("rce-ut", "rce", "ut", "ce", "em", "oracle")  # whose loss looks at tiles alone
+BY_TILE = (
+    "rce-ut",
+    "rce",
+    "ut",
+    "ce",
+    "forward",
+    "em",
+    "oracle",
+)  # whose loss looks at tiles alone
 RECTIFIED = ("rce-ut", "rce", "em")  # whose tiles count by what was thought of them
 
 
@@ -51,6 +59,8 @@ class WeakConfig(StageConfig):
     tile_px          edge that tiles are scaled to before the encoder; None: as they are
     width, dropout   of the layer between features and head; width 0: none
     is_ordinal       a head that asks "beyond this grade?" grade by grade; for methods by tile
+    share            of forward: share of a slide's tiles that are of its grade, one number for all
+                     grades or one for each; the lowest grade's does not matter
     topk             share of a slide's tiles by which topk, and tile methods, grade a slide
     epoch_tiles      tiles that make an epoch; fewer where there are fewer to train on
     slides_per_step, tiles_per_slide  a step's batch: slides of all grades alike, and tiles of each
@@ -72,6 +82,7 @@ class WeakConfig(StageConfig):
     width: int = Field(default=256, ge=0)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     is_ordinal: bool = False
+    share: tuple[float, ...] = (0.3,)
     topk: float = Field(default=0.1, gt=0, le=1)
     epochs: int = Field(default=30, ge=1)
     epoch_tiles: int = Field(default=4096, ge=1)
@@ -92,22 +103,26 @@ class WeakConfig(StageConfig):
             raise ValueError(f"grades {', '.join(self.grades)}: one stands twice")
         if len(self.grades) == 1:
             raise ValueError(f"grades {self.grades[0]}: at least 2 are needed")
-        for name in ("low", "up"):
-            shares = getattr(self.rectify, name)
-            if self.grades and len(shares) not in (1, len(self.grades)):
-                raise ValueError(
-                    f"rectify.{name} has {len(shares)} numbers for {len(self.grades)} grades"
-                )
-            if not all(0 <= share <= 1 for share in shares):
-                raise ValueError(f"rectify.{name}: shares lie between 0 and 1")
         if self.is_ordinal and self.method not in (*BY_TILE, "mean", "max", "topk"):
             raise ValueError(f"is_ordinal does not go with method {self.method}")
         return self
 
-    def shares(self, name: Literal["low", "up"]) -> tuple[float, ...]:
-        """low or up with a number for every grade."""
-        found: tuple[float, ...] = getattr(self.rectify, name)
-        return found * len(self.grades) if len(found) == 1 else found
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        """By grade, and within their bounds; of no share nothing is learned."""
+        said = {"rectify.low": self.rectify.low, "rectify.up": self.rectify.up, "share": self.share}
+        for name, shares in said.items():
+            if self.grades and len(shares) not in (1, len(self.grades)):
+                raise ValueError(f"{name} has {len(shares)} numbers for {len(self.grades)} grades")
+            if not all(0 <= share <= 1 for share in shares):
+                raise ValueError(f"{name}: shares lie between 0 and 1")
+        if not all(self.share):
+            raise ValueError("share: some of a slide's tiles are of its grade: set more than 0")
+        return self
+
+    def by_grade(self, shares: tuple[float, ...]) -> tuple[float, ...]:
+        """A number for every grade."""
+        return shares * len(self.grades) if len(shares) == 1 else shares
 
     @property
     def steps_per_epoch(self) -> int:

@@ -6,6 +6,8 @@ re-implementations. All take raw logits; reduce at the call site.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -46,6 +48,41 @@ def upper_transition_by_class(logits_BC: Tensor, label_B: Tensor) -> Tensor:
         terms.append(every_B - others_BC.logsumexp(dim=1))
     above_BC = _above(logits_BC, label_B)
     return torch.where(above_BC, torch.stack(terms, dim=1), 0.0).sum(dim=1)
+
+
+def slide_grades(share_C: Sequence[float]) -> Tensor:
+    """How often a tile of a grade lies on slides of each grade: (C, C), tile's by slide's, where
+    slides of all grades are drawn alike.
+
+    share_C  share of the tiles of a slide of grade c that are of that grade; the others are as on a
+             slide of the grade below. On slides of the lowest grade all are of it.
+
+    No tile lies on a slide of a lower grade; each row sums to 1.
+    """
+    on_slide_C = torch.zeros(len(share_C))
+    columns = []
+    for grade, share in enumerate(share_C):
+        own = torch.zeros(len(share_C))
+        own[grade] = 1.0
+        on_slide_C = own if grade == 0 else share * own + (1 - share) * on_slide_C
+        columns.append(on_slide_C)
+    occurs_CC = torch.stack(columns, dim=1)
+    return occurs_CC / occurs_CC.sum(dim=1, keepdim=True)
+
+
+def forward_cross_entropy(logits_BC: Tensor, label_B: Tensor, grade_CC: Tensor) -> Tensor:
+    """How surprising a slide's grade is, given what is thought of a tile of it:
+    -log sum over c of p[c] T[c, y].
+
+    grade_CC  T, the probability of a slide's grade given a tile's; see slide_grades
+    returns   (B,), at least 0
+
+    Forward correction of labels (Patrini et al., CVPR 2017, equation 6), with the order of grades
+    in T: what lies above the slide's grade explains nothing. Where T[c, y] is the same for all
+    c <= y it is the upper-transition loss, but for a constant.
+    """
+    joint_BC = logits_BC + grade_CC.log().T[label_B]
+    return logits_BC.logsumexp(dim=1) - joint_BC.logsumexp(dim=1)
 
 
 def ordinal_logits(steps_BK: Tensor) -> Tensor:

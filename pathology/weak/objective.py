@@ -9,7 +9,9 @@ from torch.nn import functional
 from pathology.weak.bag import BagBatch, BagOutput
 from pathology.weak.config import UpperConfig, WeakConfig
 from pathology.weak.losses import (
+    forward_cross_entropy,
     rectified_cross_entropy,
+    slide_grades,
     upper_transition,
     upper_transition_by_class,
 )
@@ -24,6 +26,9 @@ def loss_terms(config: WeakConfig, output: BagOutput, batch: BagBatch) -> dict[s
     tile_TC, tile_label_T = output.tile_BNC.flatten(0, 1), label_B.repeat_interleave(num_tiles)
     if config.method == "oracle":
         return {"tile": known_cross_entropy(tile_TC, batch.truth_BN.flatten())}
+    if config.method == "forward":
+        grade_CC = slide_grades(config.by_grade(config.share)).to(tile_TC)
+        return {"tile": forward_cross_entropy(tile_TC, tile_label_T, grade_CC).mean()}
     if config.method in ("ce", "ut", "rce", "rce-ut", "em"):
         weight_T = batch.weight_BN.flatten()
         terms = {"tile": rectified_cross_entropy(tile_TC, tile_label_T, weight_T).mean()}

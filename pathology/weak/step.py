@@ -105,12 +105,12 @@ class WeakStep:
         if self.config.method not in RECTIFIED or epoch < self.config.warmup_epochs:
             return
         self.memory.update(np.arange(len(self.slide_N)), self.scores())
-        scores_N, low = self.memory.scores_N, self.config.shares("low")
+        scores_N, low = self.memory.scores_N, self.config.by_grade(self.config.rectify.low)
         if self.config.method == "em":
             self.weight_N = discriminative_weights(scores_N, self.slide_N, self.grade_N, low)
             return
         self.weight_N = rectified_weights(
-            scores_N, self.slide_N, self.grade_N, low, self.config.shares("up"),
+            scores_N, self.slide_N, self.grade_N, low, self.config.by_grade(self.config.rectify.up),
             self.config.rectify.ramp,
         )  # fmt: skip
 

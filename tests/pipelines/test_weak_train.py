@@ -64,8 +64,8 @@ def test_as_a_command(cohort: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["rce", "ut", "ce", "mean", "max", "topk", "em", "abmil", "clam-sb", "clam-mb",
-               "dsmil", "transmil"],
+    "method", ["rce", "ut", "ce", "forward", "mean", "max", "topk", "em", "abmil", "clam-sb",
+               "clam-mb", "dsmil", "transmil"],
 )  # fmt: skip
 def test_every_method_trains(cohort: tuple[Path, Path], tmp_path: Path, method: str) -> None:
     card = train_weak(*cohort, tmp_path / "m.pt", config(method=method, epochs=2), CPU)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from pathology.weak.losses import (
+    forward_cross_entropy,
     ordinal_logits,
     rectified_cross_entropy,
+    slide_grades,
     upper_transition,
     upper_transition_by_class,
 )
@@ -127,3 +129,44 @@ def test_ordinal_survives_extreme_steps() -> None:
 def test_ordinal_gradient() -> None:
     steps = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(ordinal_logits, steps)
+
+
+def test_slides_of_a_grade_hold_what_the_grade_below_holds_beside_it() -> None:
+    found = slide_grades((1.0, 0.5, 0.2))
+    # on slides: healthy (1, 0, 0), adenoma (.5, .5, 0), carcinoma (.4, .4, .2)
+    wanted = [[1 / 1.9, 0.5 / 1.9, 0.4 / 1.9], [0, 0.5 / 0.9, 0.4 / 0.9], [0, 0, 1]]
+    assert torch.allclose(found, torch.tensor(wanted))
+    assert torch.equal(slide_grades((1.0, 1.0, 1.0)), torch.eye(3))  # nothing but its own grade
+
+
+def test_forward_on_paper() -> None:
+    even, grade = torch.zeros(3, 3), slide_grades((1.0, 0.5, 0.2))
+    found = forward_cross_entropy(even, torch.tensor([0, 1, 2]), grade)
+    assert torch.allclose(found, -(grade.sum(dim=0) / 3).log())
+
+
+def test_forward_of_slides_of_one_grade_is_cross_entropy() -> None:
+    scores, label = logits(), torch.tensor([0, 1, 2, 3, 0, 1])
+    found = forward_cross_entropy(scores, label, torch.eye(4)).mean()
+    assert torch.allclose(found, torch.nn.functional.cross_entropy(scores, label))
+
+
+def test_forward_where_grades_tell_nothing_is_the_upper_transition() -> None:
+    scores, label = logits(), torch.tensor([0, 1, 2, 3, 0, 1])
+    found = forward_cross_entropy(scores, label, torch.triu(torch.ones(4, 4)))
+    assert torch.allclose(found, upper_transition(scores, label), atol=1e-6)
+
+
+def test_forward_of_what_is_impossible_is_large_and_no_more() -> None:
+    scores = torch.tensor([[-1e4, 0.0, 1e4]], requires_grad=True)
+    loss = forward_cross_entropy(scores, torch.tensor([0]), slide_grades((1.0, 0.3, 0.3)))
+    loss.sum().backward()
+    assert torch.isfinite(loss).all() and loss.item() > 1e4
+    assert scores.grad is not None and torch.isfinite(scores.grad).all()
+    assert scores.grad[0, 0] < 0 < scores.grad[0, 2]
+
+
+def test_forward_gradient() -> None:
+    scores, label = logits(double=True).requires_grad_(), torch.tensor([0, 1, 2, 3, 0, 1])
+    grade = slide_grades((1.0, 0.3, 0.3, 0.3)).double()
+    assert torch.autograd.gradcheck(lambda x: forward_cross_entropy(x, label, grade), scores)

@@ -15,7 +15,8 @@ from pathology.weak.rectify import discriminative_weights
 
 GRADES = ("healthy", "adenoma", "carcinoma")
 METHODS = (
-    "rce-ut", "rce", "ut", "ce", "mean", "max", "topk", "em", "abmil", "clam-sb", "clam-mb",
+    "rce-ut", "rce", "ut", "ce", "forward", "mean", "max", "topk", "em", "abmil", "clam-sb",
+    "clam-mb",
     "dsmil", "transmil", "oracle",
 )  # fmt: skip
 OF_BAGS = [m for m in METHODS if m not in BY_TILE]
@@ -137,7 +138,7 @@ def test_every_method_learns_what_can_be_learned(method: str) -> None:
         output: BagOutput = model.eval()(features)
     if method in OF_BAGS:
         assert (output.slide_BC.argmax(dim=1) == label).float().mean() > 0.8
-    if method in ("rce", "rce-ut", "em", "oracle"):
+    if method in ("rce", "rce-ut", "em", "forward", "oracle"):
         assert (output.tile_BNC.argmax(dim=2) == truth).float().mean() > 0.9
 
 
@@ -175,8 +176,8 @@ def test_discriminative_tiles_reach_the_lower_percentile() -> None:
 def test_settings_that_make_no_sense() -> None:
     for wrong in (
         {"grades": ("a", "a")}, {"grades": ("a",)}, {"rectify": {"low": (0.1, 0.2)}},
-        {"rectify": {"up": (1.5,)}},
+        {"rectify": {"up": (1.5,)}}, {"share": (0.1, 0.2)}, {"share": (0.0,)},
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=r"grades|rectify|at least 2"):
+        with pytest.raises(ValueError, match=r"grades|rectify|at least 2|share"):
             WeakConfig.model_validate({"grades": GRADES, **wrong})
-    assert config("rce", rectify={"low": (0.4,)}).shares("low") == (0.4, 0.4, 0.4)
+    assert config("rce").by_grade((0.4,)) == (0.4, 0.4, 0.4)
