@@ -82,7 +82,7 @@ class WeakConfig(StageConfig):
     width: int = Field(default=256, ge=0)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     is_ordinal: bool = False
-    share: tuple[float, ...] = (0.3,)
+    share: tuple[float, ...] = (0.15,)
     topk: float = Field(default=0.1, gt=0, le=1)
     epochs: int = Field(default=30, ge=1)
     epoch_tiles: int = Field(default=4096, ge=1)
