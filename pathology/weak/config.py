@@ -25,6 +25,7 @@ BY_TILE = (
     "oracle",
 )  # whose loss looks at tiles alone
 RECTIFIED = ("rce-ut", "rce", "em")  # whose tiles count by what was thought of them
+WARMED = (*RECTIFIED, "forward")  # which first take all tiles for their slide's grade
 
 
 class RectifyConfig(StageConfig):
@@ -64,7 +65,7 @@ class WeakConfig(StageConfig):
     topk             share of a slide's tiles by which topk, and tile methods, grade a slide
     epoch_tiles      tiles that make an epoch; fewer where there are fewer to train on
     slides_per_step, tiles_per_slide  a step's batch: slides of all grades alike, and tiles of each
-    warmup_epochs    in which every tile counts fully
+    warmup_epochs    in which every tile counts fully for its slide's grade
     patience         epochs without a better validation after which training ends
     encoder_rate     learning rate of the encoder over that of the rest; 0: frozen
     encoder_blocks   last blocks of the encoder that learn; None: all of it

@@ -19,15 +19,21 @@ from pathology.weak.losses import (
 CLAM_BAG_WEIGHT = 0.7  # CLAM's --bag_weight
 
 
-def loss_terms(config: WeakConfig, output: BagOutput, batch: BagBatch) -> dict[str, Tensor]:
-    """Weighted terms, each a scalar, whose sum is the loss of a batch."""
+def loss_terms(
+    config: WeakConfig, output: BagOutput, batch: BagBatch, *, is_warm: bool = True
+) -> dict[str, Tensor]:
+    """Weighted terms, each a scalar, whose sum is the loss of a batch.
+
+    is_warm  whether the epochs are over in which tiles are taken for their slide's grade
+    """
     label_B = batch.label_B
     num_tiles = batch.row_BN.shape[1]
     tile_TC, tile_label_T = output.tile_BNC.flatten(0, 1), label_B.repeat_interleave(num_tiles)
     if config.method == "oracle":
         return {"tile": known_cross_entropy(tile_TC, batch.truth_BN.flatten())}
     if config.method == "forward":
-        grade_CC = slide_grades(config.by_grade(config.share)).to(tile_TC)
+        shares = config.by_grade(config.share if is_warm else (1.0,))
+        grade_CC = slide_grades(shares).to(tile_TC)
         return {"tile": forward_cross_entropy(tile_TC, tile_label_T, grade_CC).mean()}
     if config.method in ("ce", "ut", "rce", "rce-ut", "em"):
         weight_T = batch.weight_BN.flatten()

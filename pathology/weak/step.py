@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pathology.weak.bag import BagBatch
-from pathology.weak.config import RECTIFIED, WeakConfig
+from pathology.weak.config import RECTIFIED, WARMED, WeakConfig
 from pathology.weak.network import BagClassifier
 from pathology.weak.objective import loss_terms
 from pathology.weak.rectify import discriminative_weights, rectified_weights
@@ -52,8 +52,9 @@ class WeakStep:
 
     def __call__(self, batch: BagBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss and the share of tiles that count."""
-        if step % self.config.steps_per_epoch == 0:
-            self._start_epoch(step // self.config.steps_per_epoch)
+        epoch, place = divmod(step, self.config.steps_per_epoch)
+        if place == 0:
+            self._start_epoch(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * cosine(step, self.total_steps)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
@@ -62,7 +63,8 @@ class WeakStep:
         weight_BN = torch.from_numpy(self.weight_N[rows]).to(batch.tiles_BNF.device)
         batch = batch._replace(weight_BN=weight_BN)
         output = self.model(batch.tiles_BNF, batch.label_B)
-        terms = loss_terms(self.config, output, batch)
+        is_warm = epoch >= self.config.warmup_epochs
+        terms = loss_terms(self.config, output, batch, is_warm=is_warm)
         self.optimizer.zero_grad(set_to_none=True)
         self.backward(torch.stack(list(terms.values())).sum())
         self.optimizer.step()
@@ -88,10 +90,11 @@ class WeakStep:
                it (the rule of one standard error: Breiman et al., 1984)
 
         Equal counts as better: later weights have seen more, and at a lower rate. So does whatever
-        follows on epochs in which all tiles still counted, where the method is to leave some out.
+        follows on epochs in which all tiles still counted for their slide's grade, where the method
+        is to think otherwise of some.
         """
         self.history.append({"epoch": epoch, "validation": value})
-        num_before = self.config.warmup_epochs if self.config.method in RECTIFIED else 0
+        num_before = self.config.warmup_epochs if self.config.method in WARMED else 0
         is_first = not self.best or self.best["epoch"] <= num_before
         top = value if is_first else max(value, self.best["top"])
         if value >= top - error(top):

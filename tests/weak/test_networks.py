@@ -154,6 +154,18 @@ def test_the_upper_transition_lowers_grades_above_the_slides() -> None:
     assert torch.equal(other["tile"], terms["tile"])
 
 
+def test_forward_warms_up_as_cross_entropy() -> None:
+    features, label, truth = toy_bags(9, np.random.default_rng(0))
+    bag, batch = PooledTiles(16, 3, width=0, dropout=0.0), batch_of(features, label, truth)
+    output = bag(features)
+    plain = loss_terms(config("ce"), output, batch)["tile"]
+    cold, warm = (
+        loss_terms(config("forward"), output, batch, is_warm=is_warm)["tile"]
+        for is_warm in (False, True)
+    )
+    assert torch.allclose(cold, plain) and not torch.allclose(warm, plain)
+
+
 def test_an_oracle_without_truth_learns_nothing() -> None:
     features, label, truth = toy_bags(3, np.random.default_rng(0))
     bag = PooledTiles(16, 3, width=0, dropout=0.0)

@@ -34,7 +34,7 @@ def test_what_is_within_the_error_of_the_best_counts_as_equal_and_does_not_creep
     assert kept_epochs("ce", values, error=0.02) == [1, 2, 3, 4, 4, 6]
 
 
-@pytest.mark.parametrize("method", ["rce-ut", "rce", "em"])
+@pytest.mark.parametrize("method", ["rce-ut", "rce", "em", "forward"])
 def test_weights_from_before_rectification_give_way_to_what_follows(method: str) -> None:
     assert kept_epochs(method, [1.0, 0.7, 0.9, 0.8]) == [1, 2, 3, 3]
     assert kept_epochs(method, [1.0, 0.9, 0.6], warmup_epochs=2) == [1, 2, 3]
