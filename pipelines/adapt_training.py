@@ -136,7 +136,7 @@ class Looker:
         self, tiles: DomainTiles, domain: int, places: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         rows = torch.from_numpy(tiles.maps(places)).to(self.device)
-        found: NDArray[np.float32] = self.model.features(rows, domain).cpu().numpy()
+        found: NDArray[np.float32] = self.model.eval().features(rows, domain).cpu().numpy()
         return found
 
     def _encoder(self, domain: int) -> Encoder | OnnxEncoder:

@@ -162,6 +162,20 @@ def test_its_model_starts_another(
     assert np.allclose(*found, atol=0.02) and found[0].std() > 0.01
 
 
+@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate"])
+def test_looking_changes_nothing(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str
+) -> None:
+    settings = config(augmented=1, batch_norm=batch_norm, steps=2)
+    given = read(domains, weights, settings, tmp_path)
+    options = AdaptOptions(device="cpu", weights=weights)
+    model = train_on(given, settings, options, tmp_path / "run").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    one, other = (Looker(model, settings)(given.target, 1) for _ in range(2))
+    assert np.array_equal(one, other)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_what_does_not_go_with_it_says_so() -> None:
     for change, said in (
         ({"encoder_rate": 0.0}, "augmented varies pixels: set encoder_rate"),
