@@ -35,13 +35,14 @@ class Encoding:
         """Where the tiles of source and target go."""
         paths = folder / "source.npy", folder / "target.npy"
         if config.is_of_maps and self.encoder is not None:
+            ways = variations_of(config)
             first = FirstPart(self.encoder, config.encoder_blocks or 0, device)
             one, other = (
                 MapSink(
                     path, first, device, config.tile_px, config.augmented, vary,
                     (config.seed, domain),
                 )
-                for domain, (path, vary) in enumerate(zip(paths, _variations(config), strict=True))
+                for domain, (path, vary) in enumerate(zip(paths, ways, strict=True))
             )  # fmt: skip
             return one, other
         if config.is_pixels or self.encoder is None:  # into features no tile goes
@@ -53,8 +54,8 @@ class Encoding:
         )
 
 
-def _variations(config: AdaptConfig) -> tuple[Vary, Vary]:
-    """How tiles of source and target are varied; the source's also as a camera sees them."""
+def variations_of(config: AdaptConfig) -> tuple[Vary, Vary]:
+    """How tiles of source and target are varied; the source's, if asked, as a camera sees them."""
 
     def target(images: Tensor, random: np.random.Generator) -> Tensor:
         return augment(images, random, config.augment)

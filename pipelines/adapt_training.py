@@ -24,8 +24,6 @@ from pathology.adapt.prior import class_balance
 from pathology.adapt.step import AdaptStep
 from pathology.core.artifact import fingerprint
 from pathology.data.ahead import Ahead
-from pathology.data.augment import augment
-from pathology.data.scope import seen_by_camera
 from pathology.models.card import SCHEMA
 from pathology.models.encode import encode, prepare, to_images
 from pathology.models.encoder import Encoder
@@ -35,7 +33,9 @@ from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
 from pathology.training.together import from_first, num_processes, rank
 from pipelines.adapt_domains import AdaptOptions, Domains
+from pipelines.adapt_encoder import variations_of
 from pipelines.adapt_inputs import DomainTiles, Say
+from pipelines.adapt_tiles import Vary
 
 DEPTH = 3  # batches of pixels that are made ahead
 KEEP_EVERY, KEEP_PIXELS_EVERY = 300, 100  # steps between checkpoints
@@ -205,10 +205,12 @@ def _draw(
     label_T = np.where(taught_N[other], target.label_N[other], -1)
     if config.is_pixels:
         vary = np.random.default_rng([config.seed, step, 1 + 2 * rank()])
-        source_B = _varied(source, one, vary, config, device)
-        if config.augment_scope and not source.is_maps:
-            source_B = seen_by_camera(source_B, vary)
-        target_T = _varied(target, other, vary, config, device)
+        source_B, target_T = (
+            _varied(part, rows, how, vary, config, device)
+            for part, rows, how in zip(
+                (source, target), (one, other), variations_of(config), strict=True
+            )
+        )
     else:
         source_B, target_T = (
             torch.from_numpy(part.read(rows)).to(device)
@@ -241,6 +243,7 @@ def _draw_target(
 def _varied(
     tiles: DomainTiles,
     rows: NDArray[np.int64],
+    how: Vary,
     vary: np.random.Generator,
     config: AdaptConfig,
     device: str,
@@ -250,7 +253,7 @@ def _varied(
         which = vary.integers(tiles.values.shape[1], size=len(rows))
         return torch.from_numpy(tiles.maps(rows, which)).to(device)
     images = to_images(np.asarray(tiles.read(rows)), device, config.tile_px)
-    return augment(images, vary, config.augment) if len(rows) else images
+    return how(images, vary) if len(rows) else images
 
 
 def _recipe(domains: Domains, config: AdaptConfig) -> str:

@@ -16,8 +16,7 @@ from pathology.weak.rectify import discriminative_weights
 GRADES = ("healthy", "adenoma", "carcinoma")
 METHODS = (
     "rce-ut", "rce", "ut", "ce", "forward", "mean", "max", "topk", "em", "abmil", "clam-sb",
-    "clam-mb",
-    "dsmil", "transmil", "oracle",
+    "clam-mb", "dsmil", "transmil", "oracle",
 )  # fmt: skip
 OF_BAGS = [m for m in METHODS if m not in BY_TILE]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pathology.weak.bag import BagBatch
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
 from pathology.weak.step import WeakStep
@@ -39,3 +40,25 @@ def test_weights_from_before_rectification_give_way_to_what_follows(method: str)
     assert kept_epochs(method, [1.0, 0.7, 0.9, 0.8]) == [1, 2, 3, 3]
     assert kept_epochs(method, [1.0, 0.9, 0.6], warmup_epochs=2) == [1, 2, 3]
     assert kept_epochs(method, [1.0, 0.9], warmup_epochs=0) == [1, 1]
+
+
+def test_forward_is_cross_entropy_until_its_warmup_ends() -> None:
+    """Two steps make an epoch; with no rate, all steps see one network."""
+    batch = BagBatch(
+        torch.randn(2, 4, 4), torch.tensor([0, 1]), torch.ones(2, 4),
+        torch.arange(8).reshape(2, 4), torch.full((2, 4), -1),
+    )  # fmt: skip
+    found = {}
+    for method in ("ce", "forward"):
+        config = WeakConfig.model_validate(
+            {"grades": ("a", "b"), "method": method, "warmup_epochs": 1, "dropout": 0.0,
+             "learning_rate": 1e-12, "epoch_tiles": 16, "slides_per_step": 2, "tiles_per_slide": 4}
+        )  # fmt: skip
+        torch.manual_seed(0)
+        model = BagClassifier(bag_network(config, 4))
+        slide, grade = np.repeat([0, 1], 4), np.repeat([0, 1], 4)
+        step = WeakStep(config, model, slide, grade, lambda: np.ones(8))
+        found[method] = [step(batch, number)["tile"] for number in range(3)]
+    assert config.steps_per_epoch == 2
+    assert found["forward"][:2] == pytest.approx(found["ce"][:2])
+    assert abs(found["forward"][2] - found["ce"][2]) > 0.01
