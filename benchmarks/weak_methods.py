@@ -79,14 +79,22 @@ def make_cohort(options: argparse.Namespace) -> Path:
 def encode_tiles(options: argparse.Namespace, manifest: Path) -> Path:
     """The slides of a manifest, tiled and encoded, or found so: the folder of features."""
     run, features = options.out / "run", options.out / "features"
-    pathology(
-        "tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set",
-        f"tile.size_px={options.tile_px}",
-    )  # fmt: skip
+    tile(options, manifest, run)
+    encode(options, run, features)
+    return features
+
+
+def tile(options: argparse.Namespace, manifest: Path, run: Path) -> None:
+    """The slides of a manifest, tiled."""
+    size = f"tile.size_px={options.tile_px}"
+    pathology("tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set", size)
+
+
+def encode(options: argparse.Namespace, run: Path, features: Path) -> None:
+    """The tiles of a run, encoded."""
     settings = [word for setting in options.features for word in ("--set", setting)]
     device = ("--device", options.device)
     pathology("features", run, "--out", features, "--encoder", options.encoder, *settings, *device)
-    return features
 
 
 @dataclass(frozen=True)
