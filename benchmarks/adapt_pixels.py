@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def run_job(job: Job) -> dict[str, Any]:
     from pathology.core.config import load_config
     from pipelines.adapt_domains import AdaptOptions, read_domains
     from pipelines.adapt_scores import balanced_accuracy
+    from pipelines.adapt_train import train_adapt
     from pipelines.adapt_training import Looker, train_on
     from pipelines.input_kinds import look_at
 
@@ -106,6 +107,11 @@ def run_job(job: Job) -> dict[str, Any]:
     )
     config = load_config(AdaptConfig, None, [*options.set, *WAYS[job.way], f"seed={job.seed}"])
     ways = AdaptOptions(device=options.device, precision=options.precision)
+    if options.head:  # the commands one after the other
+        plain = load_config(AdaptConfig, None, [*WAYS[job.way], f"seed={job.seed}"])
+        domains = read_domains(look_at(source), look_at(target), plain, ways, folder / "data")
+        train_adapt(domains, folder / "head.pt", plain, ways)
+        ways = replace(ways, start=folder / "head.pt")
     domains = read_domains(look_at(source), look_at(target), config, ways, folder / "data")
     model = train_on(domains, config, ways, folder / "run")
     domains.remove_files()
@@ -145,6 +151,9 @@ def main(words: list[str]) -> None:
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--label", default="pixels", help="folder of these settings' models")
+    parser.add_argument(
+        "--head", action="store_true", help="start from a head that learned on frozen features"
+    )
     parser.add_argument("--set", action="append", default=["encoder_rate=0.1"], metavar="KEY=VALUE")
     options = parser.parse_args(words)
     if options.device == "cpu":

@@ -81,8 +81,8 @@ def train_adapt(
         pathology train adapt --source RUN --labels slides.csv --target camera --target-mpp 0.5
         --out scope.pt
 
-        pathology train adapt --source slides.csv --target camera --out all.pt --start scope.pt
-        --set encoder_rate=0.1
+        pathology train adapt --source slides.csv --target camera --out all.pt
+        --set encoder_rate=0.1 --set augmented=4
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
