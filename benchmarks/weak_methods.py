@@ -26,6 +26,7 @@ from stain_scanners import spread
 
 from pathology.core.config import load_config
 from pathology.core.manifest import read_manifest
+from pathology.core.table import csv_text
 from pathology.weak.config import WeakConfig
 from pipelines.evaluate import evaluate
 from pipelines.predict import predict
@@ -68,12 +69,14 @@ def make_cohort(options: argparse.Namespace) -> Path:
             for row in csv.DictReader(stream):
                 paths = {name: f"{part}/{row[name]}" for name in ("slide_path", "truth_path")}
                 rows.append(row | paths)
-    manifest: Path = options.out / "cohort" / "manifest.csv"
-    with manifest.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return manifest
+    return write_rows(options.out / "cohort" / "manifest.csv", rows)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> Path:
+    """Rows of the same columns, as a table with their names above."""
+    text = csv_text([list(rows[0]), *([*row.values()] for row in rows)])
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def encode_tiles(options: argparse.Namespace, manifest: Path) -> Path:
@@ -193,7 +196,9 @@ def run_all(
     return found
 
 
-def add_options(parser: argparse.ArgumentParser, methods: Sequence[str], tile_px: int) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, methods: Sequence[str], tile_px: int, label: str = "models"
+) -> None:
     """What all runs over methods and seeds can be told."""
     parser.add_argument("--out", type=Path, required=True, help="everything is kept here")
     parser.add_argument("--methods", nargs="*", default=list(methods))
@@ -203,6 +208,7 @@ def add_options(parser: argparse.ArgumentParser, methods: Sequence[str], tile_px
     parser.add_argument("--tile-px", type=int, default=tile_px)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--label", default=label, help="folder of these settings' models")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
 
 
@@ -213,7 +219,6 @@ def parse(words: list[str]) -> argparse.Namespace:
     add_options(parser, METHODS, tile_px=256)
     parser.add_argument("--pixels", action="store_true", help="train the encoder, too")
     parser.add_argument("--precision", choices=("32", "bf16"), default="32")
-    parser.add_argument("--label", default="models", help="folder of these settings' models")
     return parser.parse_args(words)
 
 

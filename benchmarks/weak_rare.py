@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measure import keep_to_cores
 from stain_scanners import spread
-from weak_methods import COLUMNS, add_options, encode_tiles, run_all, table
+from weak_methods import COLUMNS, add_options, encode_tiles, run_all, table, write_rows
 
 from pathology.simulate.centre import CENTRES
 from pathology.simulate.cohort import simulate_cohort
@@ -62,14 +62,10 @@ def make_cohorts(out: Path) -> dict[str, Path]:
         for percent in SHARES
     }
     rows["all"] = [row for of_share in rows.values() for row in of_share]
-    paths = {}
-    for name, chosen in rows.items():
-        paths[name] = out / f"manifest_{name}.csv"
-        with paths[name].open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(test[0]))
-            writer.writeheader()
-            writer.writerows([*chosen, *test])
-    return paths
+    return {
+        name: write_rows(out / f"manifest_{name}.csv", [*chosen, *test])
+        for name, chosen in rows.items()
+    }
 
 
 def fall(found: dict[str, dict[str, list[dict[str, float]]]], column: str) -> str:
@@ -84,9 +80,8 @@ def fall(found: dict[str, dict[str, list[dict[str, float]]]], column: str) -> st
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, METHODS, tile_px=128)
+    add_options(parser, METHODS, tile_px=128, label="share")
     parser.add_argument("--shares", nargs="*", type=int, choices=list(SHARES), default=list(SHARES))
-    parser.add_argument("--label", default="share", help="folder of these settings' models")
     options = parser.parse_args(words)
     if options.device == "cpu":
         keep_to_cores(2)

@@ -27,6 +27,7 @@ from weak_methods import (
     pathology,
     run_job,
     tile,
+    write_rows,
 )
 
 WAYS = ("none", "reinhard", "macenko", "vahadane", "conditional")
@@ -46,7 +47,8 @@ class Fold:
 
     @property
     def folder(self) -> Path:
-        return Path(self.options.out) / f"without_{self.left_out}"
+        folder: Path = self.options.out / f"without_{self.left_out}"
+        return folder
 
     @property
     def target(self) -> str:
@@ -63,19 +65,19 @@ class Fold:
         teach = [r for r in known if r["split"] == "train"]
         is_asked = {self.left_out} if self.left_out != NONE else set(CENTRES)
         test = [r for r in rows if r["centre"] in is_asked and r["split"] == "test"]
-        _write(self.folder / "target.csv", [r for r in teach if r["centre"] == self.target])
-        _write(self.folder / "sources.csv", teach)
-        return _write(self.folder / "manifest.csv", [*known, *test])
+        write_rows(self.folder / "target.csv", [r for r in teach if r["centre"] == self.target])
+        write_rows(self.folder / "sources.csv", teach)
+        return write_rows(self.folder / "manifest.csv", [*known, *test])
 
     def features(self, manifest: Path, way: str, seed: int) -> Path:
         """Features of tiles, of those of the fold at least, after one way of normalizing.
 
         A classical style is the same in all folds of one target, and renders all slides.
         """
-        options, out = self.options, Path(self.options.out)
+        options = self.options
         if way == "none":
             return encode_tiles(options, manifest)
-        name, slides, run = f"{way}_{self.target}", manifest, out / "run"
+        name, slides, run = f"{way}_{self.target}", manifest, options.out / "run"
         if way == LEARNED:
             name, slides, run = f"{way}_{seed}", self.folder / "manifest.csv", self.folder / "run"
         folder = run.parent
@@ -103,14 +105,6 @@ class Fold:
         return path
 
 
-def _write(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 def jobs_of(options: argparse.Namespace, manifest: Path, way: str, seed: int) -> list[Job]:
     """The trainings of one way and seed, whose features are made first."""
     jobs = []
@@ -118,7 +112,8 @@ def jobs_of(options: argparse.Namespace, manifest: Path, way: str, seed: int) ->
         fold = Fold(options, left_out)
         mine = fold.write(manifest)
         features = fold.features(manifest, way, seed)
-        ways = argparse.Namespace(**vars(options) | {"out": fold.folder, "label": f"{way}_models"})
+        label = f"{way}_{options.label}"
+        ways = argparse.Namespace(**vars(options) | {"out": fold.folder, "label": label})
         jobs += [Job(ways, features, mine, method, seed) for method in options.methods]
     return jobs
 
