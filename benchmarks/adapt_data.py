@@ -4,13 +4,13 @@ The source are GlaS fields, the target the photos of LC25000; both also changed:
 as other stains would show them, the photos normalized to the source, or taken worse.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from manifests import GLAS_MPP, SETS, colon_rows, write_rows
 from numpy.typing import NDArray
 from stain_features import augmented
 
@@ -29,7 +29,6 @@ from pipelines.input_kinds import look_at
 from pipelines.tile_samples import Sampling, iter_samples
 
 CLASSES = ("benign", "malignant")
-GLAS_MPP = 0.62
 ALL = slice(None)
 ON_CPU = AdaptOptions(device="cpu")
 NUM_COPIES = 4  # of each source tile, in other stains
@@ -103,33 +102,14 @@ def domains_of(
     return Domains(train, val, target, classes, tiles, names, None, None, target.slide_ids)
 
 
-def write_manifests(data: Path, out: Path) -> dict[str, Path]:
-    """Manifests of both domains, from the folders glas and lc25000_colon."""
-    found = {}
-    for name, folder, case, mpp in (
-        ("source", "glas", "case_id", GLAS_MPP),
-        ("target", "lc25000_colon", "group", ""),
-    ):
-        rows = []
-        with (data / folder / "labels.csv").open(newline="") as stream:
-            for row in csv.DictReader(stream):
-                slide_id = Path(row["file"]).with_suffix("").as_posix().replace("/", "_")
-                path = (data / folder / row["file"]).resolve()
-                rows.append([slide_id, row[case], path, row["malignancy"], mpp])
-        found[name] = out / f"{name}.csv"
-        out.mkdir(parents=True, exist_ok=True)
-        with found[name].open("w", newline="") as stream:
-            heads = ["slide_id", "case_id", "slide_path", "label", "mpp"]
-            csv.writer(stream).writerows([heads, *rows])
-    return found
-
-
 class ColonData:
     """Both domains, read on first use; features are kept in files under out."""
 
     def __init__(self, data: Path, out: Path, config: AdaptConfig, device: str = "cpu") -> None:
         self.out, self.config, self.device = out, config, device
-        self.manifests = write_manifests(data, out)
+        self.manifests = {
+            name: write_rows(out / f"{name}.csv", colon_rows(data, name)) for name in SETS
+        }
         self.tiles = cache(self._tiles)
         self.features = cache(self._features)
         self.encoder = cache(lambda: prepare(make_encoder(config.encoder), device))

@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from adapt_data import GLAS_MPP, Setting, domains_of, tiles_of
+from adapt_data import Setting, domains_of, tiles_of
 from adapt_methods import Bench, Row, table
+from manifests import GLAS_MPP
 from measure import keep_to_cores
 from numpy.typing import NDArray
 from PIL import Image

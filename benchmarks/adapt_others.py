@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from adapt_data import CLASSES, GLAS_MPP, ColonData, Setting, domains_of, tiles_of
+from adapt_data import CLASSES, ColonData, Setting, domains_of, tiles_of
 from adapt_methods import Bench, Row, table
+from manifests import GLAS_MPP
 from measure import keep_to_cores
 from PIL import Image
 

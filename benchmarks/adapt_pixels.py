@@ -7,7 +7,6 @@ without labels, 40 % test.
 """
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from manifests import colon_rows, write_rows
 from measure import keep_to_cores
 from stain_scanners import spread
 
-HEAD = ("slide_id", "case_id", "slide_path", "label", "mpp")
-GLAS_MPP, ADAPT_SHARE = "0.62", 0.6
+ADAPT_SHARE = 0.6
+Row = dict[str, str]
 WAYS: dict[str, tuple[str, ...]] = {
     "source": ("method=source",),
     "dman": ("method=dman",),
@@ -51,30 +51,15 @@ class Job:
         return path
 
 
-def rows_of(data: Path, folder: str, case: str, mpp: str) -> list[list[str]]:
-    """Rows of a manifest, of a folder with labels.csv."""
-    found = []
-    with (data / folder / "labels.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            name = Path(row["file"]).with_suffix("").as_posix().replace("/", "_")
-            path = (data / folder / row["file"]).resolve()
-            found.append([name, row[case], str(path), row["malignancy"], mpp])
-    return found
-
-
-def write_manifest(path: Path, rows: list[list[str]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows([HEAD, *rows])
-    return path
-
-
-def split(rows: list[list[str]], seed: int) -> tuple[list[list[str]], list[list[str]]]:
+def split(rows: list[Row], seed: int) -> tuple[list[Row], list[Row]]:
     """Both parts of the target; copies of one photo are never in two."""
-    groups = np.unique([row[1] for row in rows])
+    groups = np.unique([row["case_id"] for row in rows])
     names = np.random.default_rng([seed, 7]).permutation(groups)
     adapt = set(names[: round(ADAPT_SHARE * len(names))].tolist())
-    return [r for r in rows if r[1] in adapt], [r for r in rows if r[1] not in adapt]
+    return (
+        [row for row in rows if row["case_id"] in adapt],
+        [row for row in rows if row["case_id"] not in adapt],
+    )
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -98,13 +83,13 @@ def run_job(job: Job) -> dict[str, Any]:
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
-    adapt, test = split(rows_of(options.data, "lc25000_colon", "group", ""), job.seed)
-    source = write_manifest(
-        folder / "source.csv", rows_of(options.data, "glas", "case_id", GLAS_MPP)
-    )
-    target, rest = (
-        write_manifest(folder / name, rows) for name, rows in (("a.csv", adapt), ("t.csv", test))
-    )
+    adapt, test = split(colon_rows(options.data, "target"), job.seed)
+    source, target, rest = (
+        write_rows(folder / f"{name}.csv", rows)
+        for name, rows in (
+            ("source", colon_rows(options.data, "source")), ("a", adapt), ("t", test)
+        )
+    )  # fmt: skip
     config = load_config(AdaptConfig, None, [*options.set, *WAYS[job.way], f"seed={job.seed}"])
     ways = AdaptOptions(device=options.device, precision=options.precision)
     if options.head:  # the commands one after the other

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from adapt_data import GLAS_MPP
+from manifests import GLAS_MPP
 from measure import keep_to_cores
 from numpy.typing import NDArray
 from PIL import Image

@@ -38,6 +38,8 @@ PIXELS = {
     "epoch_tiles": 12 * 32, "patience": 1,
 }  # fmt: skip
 FEATURES = {"method": "ce", "epochs": 40, "epoch_tiles": 192 * 10, "patience": 40}
+LARGE = {"method": "ce", "epochs": 4, "epoch_tiles": 192 * 100, "patience": 4}
+LARGE_TILES = 5_000  # of a slide: a resection's, at half a micron and 256 px
 PROGRAM = """
 import re, sys, threading, time
 from pathlib import Path
@@ -64,7 +66,7 @@ class Data:
     def __init__(self, folder: Path, num_slides: int, num_tiles: int) -> None:
         self.manifest, self.run = folder / "cohort" / "manifest.csv", folder / "run"
         self.features, self.files = folder / "features", folder / "files"
-        self.maps = folder / "maps"
+        self.maps, self.large = folder / "maps", folder / "large"
         if not self.manifest.exists():
             simulate_cohort(self.manifest.parent, num_slides=num_slides, seed=0, workers=2)
         run_tiling(TileOptions(self.manifest, self.run))
@@ -75,6 +77,12 @@ class Data:
 
     def grade(self, name: str) -> int:
         return self.grades.index(self.labels[name])
+
+    def write_large(self) -> None:
+        """The features again, drawn until each slide has as many tiles as large ones have."""
+        self.large.mkdir(exist_ok=True)
+        for number, source in enumerate(sorted(self.features.glob("*.h5"))):
+            _draw_rows(source, self.large / source.name, np.random.default_rng(number))
 
     def _write_files(self, num_tiles: int) -> tuple[list[Path], list[int]]:
         """The tiles as most training code keeps them."""
@@ -115,6 +123,26 @@ def best_of(measure: Callable[[int], float]) -> float:
     return max(measure(0), measure(2))
 
 
+def plain_on_features(data: Data, folder: Path, num_features: int) -> float:
+    """Steps per second of the plain loop, with the same network and bags of the same size."""
+    config = WeakConfig.model_validate(FEATURES | {"grades": data.grades})
+    paths = sorted(folder.glob("*.h5"))
+    bags = plain_loop.BagFiles(paths, [data.grade(p.stem) for p in paths], config.tiles_per_slide)
+
+    class Tiles(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bag = bag_network(config, num_features)
+
+        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.bag(tiles).tile_BNC
+            return logits
+
+    return best_of(
+        lambda n: plain_loop.steps_per_second(Tiles(), bags, config.slides_per_step, 100, n)
+    )
+
+
 def compare(data: Data, scratch: Path) -> dict[str, list[float]]:
     """One repeat of everything: ours, and theirs, of each kind."""
     num = len(data.grades)
@@ -150,27 +178,14 @@ def compare(data: Data, scratch: Path) -> dict[str, list[float]]:
     _, theirs = found["steps/s on pixels, its last block"]  # which knows no maps
     found["steps/s, its last block, from maps"] = [speed, theirs]
     found["share of waiting, from maps"] = [share]
-    config = WeakConfig.model_validate(FEATURES | {"grades": data.grades})
-    h5 = sorted(data.features.glob("*.h5"))
-    bags = plain_loop.BagFiles(h5, [data.grade(p.stem) for p in h5], config.tiles_per_slide)
-
-    class Tiles(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bag = bag_network(config, encoder.num_features)
-
-        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.bag(tiles).tile_BNC
-            return logits
-
-    speed, share = ours_training(data.features, data, scratch / "features.pt", FEATURES)
-    found["steps/s on features"] = [
-        speed,
-        best_of(
-            lambda n: plain_loop.steps_per_second(Tiles(), bags, config.slides_per_step, 100, n)
-        ),
-    ]
-    found["share of waiting, features"] = [share]
+    for name, folder, settings in (
+        ("features", data.features, FEATURES),
+        (f"features, slides of {LARGE_TILES:,} tiles", data.large, LARGE),
+    ):
+        out = scratch / f"{folder.name}.pt"
+        speed, share = ours_training(folder, data, out, settings)
+        found[f"steps/s on {name}"] = [speed, plain_on_features(data, folder, encoder.num_features)]
+        found[f"share of waiting, {name}"] = [share]
     return found
 
 
@@ -200,6 +215,17 @@ def _copy_named(source: Path, target: Path, name: str) -> None:
         for attributes in (file.attrs, *(item.attrs for item in file.values())):
             if "name" in attributes:
                 attributes["name"] = name
+
+
+def _draw_rows(source: Path, target: Path, rng: np.random.Generator) -> None:
+    import h5py
+
+    rows = rng.integers(_num_tiles(source), size=LARGE_TILES)
+    with h5py.File(source) as file, h5py.File(target, "w") as copy:
+        copy.attrs.update(file.attrs)
+        for name, item in file.items():
+            made = copy.create_dataset(name, data=item[...][rows], chunks=(256, item.shape[1]))
+            made.attrs.update(item.attrs)
 
 
 def _num_tiles(path: Path) -> int:
@@ -238,6 +264,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     data = Data(options.out, options.slides, options.tiles)
     extract_features(data.run, data.features, FeatureConfig(), FeatureOptions())
+    data.write_large()
     start = time.perf_counter()
     maps = {"size_px": PIXELS["tile_px"], "blocks_left": 1, "augmented": 4}
     extract_features(data.run, data.maps, FeatureConfig.model_validate(maps), FeatureOptions())

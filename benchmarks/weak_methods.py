@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from manifests import write_rows
 from measure import keep_to_cores
 from stain_scanners import spread
 
 from pathology.core.config import load_config
 from pathology.core.manifest import read_manifest
-from pathology.core.table import csv_text
 from pathology.weak.config import WeakConfig
 from pipelines.evaluate import evaluate
 from pipelines.predict import predict
@@ -70,13 +70,6 @@ def make_cohort(options: argparse.Namespace) -> Path:
                 paths = {name: f"{part}/{row[name]}" for name in ("slide_path", "truth_path")}
                 rows.append(row | paths)
     return write_rows(options.out / "cohort" / "manifest.csv", rows)
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> Path:
-    """Rows of the same columns, as a table with their names above."""
-    text = csv_text([list(rows[0]), *([*row.values()] for row in rows)])
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def encode_tiles(options: argparse.Namespace, manifest: Path) -> Path:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests import write_rows
 from measure import keep_to_cores
 from stain_scanners import spread
-from weak_methods import COLUMNS, add_options, encode_tiles, run_all, table, write_rows
+from weak_methods import COLUMNS, add_options, encode_tiles, run_all, table
 
 from pathology.simulate.centre import CENTRES
 from pathology.simulate.cohort import simulate_cohort

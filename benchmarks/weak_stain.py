@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from manifests import write_rows
 from measure import keep_to_cores
 from stain_scanners import spread
 from weak_methods import (
@@ -27,7 +28,6 @@ from weak_methods import (
     pathology,
     run_job,
     tile,
-    write_rows,
 )
 
 WAYS = ("none", "reinhard", "macenko", "vahadane", "conditional")
