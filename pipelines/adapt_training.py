@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pathology.adapt.prior import class_balance
 from pathology.adapt.step import AdaptStep
 from pathology.core.artifact import fingerprint
+from pathology.core.run_record import num_cores
 from pathology.data.ahead import Ahead
 from pathology.models.card import SCHEMA
 from pathology.models.encode import encode, prepare, to_images
@@ -186,7 +186,7 @@ def _batches(
     if not config.is_pixels:
         yield draw
         return
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         try:
             yield Ahead(pool, draw, config.steps, DEPTH)
         finally:

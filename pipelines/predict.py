@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from pathology.core.artifact import publish, write_text
 from pathology.core.errors import reason_of
-from pathology.core.run_record import environment, now, write_run_record
+from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.table import csv_text
 from pathology.models.card import require_match
 from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
@@ -82,7 +81,7 @@ def predict(
         require_match(classifier.card.tiles, slide.tiles, slide.record.slide_id)
     names = classifier.card.grades
     asked = [s for s in slides if _kept(part_of[s.path], s.num_tiles, len(names)) is None]
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         scoring = Scoring(classifier, pool)
         scored = scoring(asked)
         for slide in slides:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pathology import __version__
 from pathology.core.artifact import content_digest, fingerprint, write_text
 from pathology.core.config import StageConfig
+from pathology.core.run_record import num_cores
 from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
 from pathology.data.bag_sampler import draw_bags
@@ -102,8 +102,8 @@ class Training:
         if not is_first:
             self.tiles = number_tiles(found, self.slides, cache, is_first=False)
         self.truth_N = self._truth(root)
-        cores = len(os.sched_getaffinity(0))
-        self.pool = ThreadPoolExecutor(max(1, cores))
+        cores = num_cores()
+        self.pool = ThreadPoolExecutor(cores)
         self.depth = min(max(DEPTH, cores), MOST_AHEAD) if self.tiles.is_pixels else 1
         kept = KeptMaps(self.folder, int(self.tiles.table.num_S.sum()))
         self.reader = BlockReader(self.tiles, self.pool, kept, self.device, config.tile_px)

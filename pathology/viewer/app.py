@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pathology.core.errors import SlideError
+from pathology.core.run_record import num_cores
 from pathology.core.web_access import LOCAL_NAMES, content_policy
 from pathology.viewer.guard import Guard
 from pathology.viewer.library import LOCAL, STATIC, Script, openseadragon
@@ -192,7 +192,7 @@ def viewer_app(
 ) -> Starlette:
     """The application that shows a scene; see Guard for token and hosts."""
     script = script or openseadragon()
-    viewer = Viewer(scene, title, script, threads or max(2, os.cpu_count() or 2))
+    viewer = Viewer(scene, title, script, threads or max(2, num_cores()))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
