@@ -68,8 +68,8 @@ def features(
     """
     from pathology.core.config import load_config
     from pipelines.features import FeatureConfig, FeatureOptions, extract_features
-    from pipelines.input_kinds import stores_of
     from pipelines.progress import progress
+    from pipelines.run_stores import stores_of
 
     words = [f"encoder={encoder}"] if encoder else []
     words += [] if augmented is None else [f"augmented={augmented}"]
@@ -120,8 +120,9 @@ def splits(
     from pipelines.splits import write_splits
 
     found = write_splits(
-        manifest, out, num_folds=folds, by_centre=leave_centres_out, val_share=val_share, seed=seed
-    )
+        manifest, out, num_folds=folds, by_centre=leave_centres_out, val_share=val_share, seed=seed,
+        say=print,
+    )  # fmt: skip
     for number, split in enumerate(found):
         sizes = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
         print(f"{out / f'splits_{number}.csv'}: {split.name}, {sizes}")
@@ -184,12 +185,14 @@ def train_weak(
 
         pathology train weak RUN --labels slides.csv --out all.pt --start grades.pt
     """
+    from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
     from pathology.weak.config import WeakConfig
     from pipelines.first_process import is_first, tell
     from pipelines.progress import counting, telling
     from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
+    require_file_place(out, run, labels, splits, weights, config)
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]
     settings = load_config(WeakConfig, config, [*(set_ or ()), *words])

@@ -115,7 +115,8 @@ def evaluate(
     Balanced accuracy, AUROC, average precision, quadratic kappa, recall of each grade, calibration
     error, and the share of tiles graded worse than their slide; of all and of each centre, with
     95 % intervals that draw whole cases. A column truth_path of the manifest names maps of grades:
-    8-bit pictures of the whole slide, 0 unknown, k + 1 for grade k.
+    8-bit pictures of the whole slide, 0 unknown, k + 1 for grade k. Slides that are left out, say
+    for want of a label or a grade, are counted first; DIR/not_judged.csv names all of them.
     """
     from pipelines.evaluate import ALL
     from pipelines.evaluate import evaluate as judge
@@ -133,4 +134,6 @@ def evaluate(
                     f"  {name.replace('_', ' '):22} {value['value']:.3f} "
                     f"[{value['low']:.3f}, {value['high']:.3f}]"
                 )
+    if found["not_judged"]:
+        print(f"Slides left out: {out / 'not_judged.csv'}")
     print(f"Figures: {out / 'metrics.json'}, {out / 'metrics.csv'}, and plots; research use only")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError, ConfigError
-from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.core.manifest import Manifest, SlideRecord, read_manifest
 from pathology.core.table import csv_text
 from pathology.evaluation.grading import (
     NUM_DRAWS,
@@ -26,6 +26,7 @@ from pathology.evaluation.grading import (
     table_rows,
 )
 from pathology.evaluation.grading_plots import draw_centres, draw_grading
+from pipelines.left_out import Reason, facts_of, left_out, table_of
 from pipelines.prediction_tables import (
     SlidePredictions,
     TilePredictions,
@@ -48,49 +49,49 @@ def evaluate(
     class_map: Mapping[str, str] = MappingProxyType({}),
     *,
     is_brief: bool = False,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Write OUT/metrics.json, metrics.csv and plots; returns what metrics.json holds.
+    """Write OUT/metrics.json, metrics.csv, not_judged.csv and plots; returns what metrics.json has.
 
     part  of the manifest's column split that is judged; empty: test where any slide is marked so,
           else all slides
     class_map  a label's name among the grades, where it has another
     is_brief   figures alone, without their intervals and plots, which take most of the time
+    say   told which slides are left out, a line for each reason
 
     Tiles are judged where the manifest names maps of grades, slides by their labels, and tiles by
-    their slides' labels: none can be worse than its slide. Raises ConfigError for labels that the
-    predictions do not know, ArtifactError for a table that is none.
+    their slides' labels: none can be worse than its slide. Raises ConfigError where the predictions
+    know none of the labels, ArtifactError for a table that is none.
     """
     tiles = read_tile_predictions(predictions)
     slides = read_slide_predictions(slides_table(predictions), tiles.grades)
-    records = {
+    manifest = read_manifest(labels, needs_slides=False)
+    everyone = {
         record.slide_id: replace(record, label=class_map.get(record.label, record.label))
-        for record in read_manifest(labels).slides
+        for record in manifest.slides
     }
-    for record in records.values():
-        if record.label and record.label not in tiles.grades:
-            raise ConfigError(
-                f"{record.slide_id}: its label {record.label!r} is none of the grades that were "
-                f"predicted ({', '.join(tiles.grades)})"
-            )
-    everyone = set(records)
-    part, records = _of_part(records, part)
+    part, records = _of_part(everyone, part)
     if not any(name in records for name in slides.slide_ids):
-        where = "" if part == ALL else f" in the part {part!r} of its column split"
-        raise ArtifactError(f"{predictions} and {labels} have no slide in common{where}")
+        raise ArtifactError(_nothing_in_common(predictions, labels, part, manifest))
+    reasons = left_out(predictions, tiles, slides, manifest, records)
+    records = _known(records, reasons["unknown_labels"], tiles.grades)
     levels = {
         "slide": _slide_level(slides, records),
         "tile": _tile_level(tiles, slides, records, labels.parent),
     }
     out.mkdir(parents=True, exist_ok=True)
+    lines = [reason.line() for reason in reasons.values() if reason.slides]
+    for line in lines:
+        say(line)
     facts: dict[str, Any] = {
         "note": "Research use only.",
         "predictions": str(predictions),
         "labels": str(labels),
         "grades": tiles.grades,
         "part": part,
+        "not_judged": lines,
         "problems": {i: p for i, p in zip(slides.slide_ids, slides.problems, strict=True) if p},
-        "not_in_manifest": [name for name in slides.slide_ids if name not in everyone],
-        "not_predicted": [n for n, r in records.items() if r.label and n not in slides.slide_ids],
+        **facts_of(reasons),
     }
     rows: list[dict[str, object]] = []
     for level, items in levels.items():
@@ -110,7 +111,33 @@ def evaluate(
     write_text(out / "metrics.json", json.dumps(_plain(facts), indent=1))
     names = ["level", "centre", "metric", "value", "low", "high", "num_cases"]
     write_text(out / "metrics.csv", csv_text([names, *([row[n] for n in names] for row in rows)]))
+    write_text(out / "not_judged.csv", csv_text(table_of(reasons)))
     return facts
+
+
+def _nothing_in_common(predictions: Path, labels: Path, part: str, manifest: Manifest) -> str:
+    where = "" if part == ALL else f" in the part {part!r} of its column split"
+    said = f"{predictions} and {labels} have no slide in common{where}"
+    if not manifest.rejected:
+        return said
+    return f"{said}; {len(manifest.rejected)} of its rows cannot be used: {manifest.rejected[0]}"
+
+
+def _known(
+    records: dict[str, SlideRecord], unknown: Reason, grades: tuple[str, ...]
+) -> dict[str, SlideRecord]:
+    """The slides without the labels that are no grade.
+
+    Raises ConfigError where no label is left.
+    """
+    found = {n: replace(r, label="") if n in unknown.slides else r for n, r in records.items()}
+    if unknown.slides and not any(record.label for record in found.values()):
+        name, said = next(iter(unknown.slides.items()))
+        raise ConfigError(
+            f"{name}: its label {said} is none of the grades that were predicted "
+            f"({', '.join(grades)}), and neither is any other"
+        )
+    return found
 
 
 def _of_part(records: dict[str, SlideRecord], part: str) -> tuple[str, dict[str, SlideRecord]]:
@@ -181,6 +208,7 @@ def _tile_level(
     place = {name: number for number, name in enumerate(slides.slide_ids)}
     truth = np.full(len(tiles.slide_N), -1, np.int64)
     limit, case, centre = truth.copy(), tiles.slide_N.copy(), np.full(len(truth), "", object)
+    records = {name: record for name, record in records.items() if name in place}
     for name in dict.fromkeys(tiles.slide_N.tolist()):
         record, rows = records.get(name), tiles.slide_N == name
         if record is None:

@@ -12,7 +12,7 @@ from pathology.interop.heatmap_tiff import export_heatmap
 from pipelines.export import ExportOutcome
 from pipelines.grade_maps import draw_map
 from pipelines.graded_slides import graded_slides
-from pipelines.prediction_tables import slides_table
+from pipelines.prediction_tables import dialect_of, slides_table
 
 FORMATS = ("geojson", "regions", "ome-tiff", "png", "parquet")
 
@@ -29,14 +29,22 @@ def export_predictions(
               neighboring tiles of one grade
     ome-tiff  OUT/heatmaps/<slide_id>.ome.tiff, a pyramid that lies on the slide; png: a picture
     parquet   OUT/tiles.parquet and OUT/slides.parquet: the tables themselves
-    A slide that cannot be written costs itself. Raises ConfigError for another format.
+    A slide that cannot be written costs itself, and so does one that the table of slides lacks.
+    Raises ConfigError for another format.
     """
     wrong = [name for name in formats if name not in FORMATS]
     if wrong or not formats:
         said = ", ".join(wrong) or "none given"
         raise ConfigError(f"formats of predictions: {said}; expected some of {', '.join(FORMATS)}")
-    outcomes = []
-    for slide in graded_slides(predictions):
+    outcomes: list[ExportOutcome] = []
+
+    def lacks_a_row(slide_id: str) -> None:
+        table = slides_table(predictions).name
+        problem = f"left out, it has tiles but no row in {table}: predict again"
+        outcomes.append(ExportOutcome(slide_id=slide_id, problem=problem))
+        report(outcomes[-1])
+
+    for slide in graded_slides(predictions, lacks_a_row):
         outcomes.append(_export(slide, out, [name for name in formats if name != "parquet"]))
         report(outcomes[-1])
     if "parquet" in formats:
@@ -73,6 +81,9 @@ def _write_parquet(table: Path, path: Path) -> None:
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
-    kept = arrow_csv.ConvertOptions(column_types={"slide_id": "string"})
+    delimiter, decimal = dialect_of(table)
+    kept = arrow_csv.ConvertOptions(column_types={"slide_id": "string"}, decimal_point=decimal)
+    written = arrow_csv.ParseOptions(delimiter=delimiter)
     with publish(path) as scratch:
-        parquet.write_table(arrow_csv.read_csv(table, convert_options=kept), scratch)
+        found = arrow_csv.read_csv(table, parse_options=written, convert_options=kept)
+        parquet.write_table(found, scratch)

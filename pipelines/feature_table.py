@@ -10,10 +10,10 @@ from pathlib import Path
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError
 from pathology.core.table import csv_text
-from pipelines.stain_table import read_stain_table
-from pipelines.tables import read_process_list
+from pipelines.run_stores import stores_of, without_stores
 
 TABLE = "features.csv"
+EMPTY, USABLE = "empty", ("done", "kept")
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,33 @@ def read_table(path: Path) -> list[FeatureOutcome]:
         raise ArtifactError(f"{path}: not a table of features ({error})") from error
 
 
-def without_stores(run: Path, paths: Sequence[Path]) -> list[FeatureOutcome]:
-    """Rows of slides that the run could not tile, or normalize, so that they do not vanish."""
-    there = {path.name.removesuffix(".zarr") for path in paths}
-    rows = read_process_list(run / "process_list.csv") or read_stain_table(run / "stain.csv")
-    return [
-        FeatureOutcome(row.slide_id, "empty", 0, 0.0, row.reason or f"tiling: {row.status}")
-        for row in rows
-        if row.slide_id not in there
+def first_rows(run: Path, out: Path) -> list[FeatureOutcome]:
+    """Rows of slides that the run has no tiles of, and of those that OUT holds from other runs."""
+    found = [
+        FeatureOutcome(row.slide_id, "failed" if row.is_failed else EMPTY, 0, 0.0, row.reason)
+        for row in without_stores(run)
     ]
+    here = {row.slide_id for row in found} | {store.stem for store in stores_of(run)}
+    table = out / TABLE
+    before = read_table(table) if table.is_file() else []
+    there = {path.stem for path in features_in(out)}
+    return [
+        *found, *(row for row in before if row.slide_id not in here and row.slide_id in there)
+    ]  # fmt: skip
 
 
-def without_features(folder: Path, paths: Sequence[Path]) -> list[FeatureOutcome]:
+def features_in(folder: Path) -> list[Path]:
+    """The files of features in a folder, without those that its table, if any, calls useless."""
+    table = folder / TABLE
+    rows = read_table(table) if table.is_file() else []
+    useless = {row.slide_id for row in rows if row.status not in USABLE}
+    return [path for path in sorted(folder.glob("[!.]*.h5")) if path.stem not in useless]
+
+
+def without_features(folder: Path) -> list[FeatureOutcome]:
     """Rows of slides that have no file of features; none where others made the files."""
     table = folder / TABLE
-    there = {path.stem for path in paths}
+    there = {path.stem for path in features_in(folder)}
     rows = read_table(table) if table.is_file() else []
     return [row for row in rows if row.slide_id not in there]
 

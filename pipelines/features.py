@@ -17,8 +17,8 @@ from pathology.models.encoder import Encoder, make_encoder
 from pathology.training.fabric import device_of
 from pipelines.encoding import Encoding, weights_digest
 from pipelines.feature_config import FeatureConfig, FeatureOptions
-from pipelines.feature_table import TABLE, FeatureOutcome, without_stores, write_table
-from pipelines.input_kinds import stores_of
+from pipelines.feature_table import TABLE, FeatureOutcome, first_rows, write_table
+from pipelines.run_stores import stores_of
 
 __all__ = ["FeatureConfig", "FeatureOptions", "extract_features", "weights_digest"]
 
@@ -44,7 +44,7 @@ def extract_features(
     weights = weights_digest(made)
     out.mkdir(parents=True, exist_ok=True)
     sweep_scratch(out)
-    found = {row.slide_id: row for row in without_stores(run, paths)}
+    found = {row.slide_id: row for row in first_rows(run, out)}
 
     def take(outcome: FeatureOutcome) -> None:
         found[outcome.slide_id] = outcome

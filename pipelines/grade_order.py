@@ -35,6 +35,7 @@ def order_of(
         raise ConfigError(
             f"all slides have the label {found[0]!r}: a classifier needs two grades at least"
         )
+    _refuse_alike(found)
     rank = _ranks(found)
     if rank is None:
         raise ConfigError(
@@ -48,12 +49,34 @@ def order_of(
     )
 
 
+def _refuse_alike(labels: Sequence[str]) -> None:
+    """Raise ConfigError where one grade is written in two ways."""
+    seen: dict[object, str] = {}
+    for label in labels:
+        other = seen.setdefault(_number(label) or _plain(label), label)
+        if other != label:
+            raise ConfigError(
+                f"the labels {other!r} and {label!r} are one grade, written in two ways. Write it "
+                "in one"
+            )
+
+
+def _number(label: str) -> str | None:
+    """A label that is a number, in one way of writing it."""
+    try:
+        return repr(float(label))
+    except ValueError:
+        return None
+
+
+def _plain(label: str) -> str:
+    return label.strip().lower().replace("_", " ").replace("-", " ")
+
+
 def _ranks(labels: Sequence[str]) -> dict[str, float] | None:
     """Severity of each label, or None where it is not known or two have the same."""
-    try:
+    if all(_number(label) for label in labels):
         return {label: float(label) for label in labels}
-    except ValueError:
-        pass
     place = {name: float(rank) for rank, names in enumerate(USUAL_ORDER) for name in names}
     rank = {label: place.get(label.strip().lower().replace("_", " "), -1.0) for label in labels}
     is_clear = min(rank.values()) >= 0 and len(set(rank.values())) == len(labels)

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from pathology.interop.graded_tiles import GradedTiles
-from pipelines.prediction_tables import read_slide_predictions, read_tile_predictions, slides_table
+from pipelines.prediction_tables import (
+    read_rows,
+    read_slide_predictions,
+    read_tile_predictions,
+    slides_table,
+)
 
 
-def graded_slides(predictions: Path) -> Iterator[GradedTiles]:
+def graded_slides(
+    predictions: Path, on_missing: Callable[[str], None] = lambda slide_id: None
+) -> Iterator[GradedTiles]:
     """The slides of a table of predictions that have graded tiles.
+
+    on_missing  told of each slide whose tiles are there, but which the table of slides lacks
 
     Raises ArtifactError where it is none.
     """
     tiles = read_tile_predictions(predictions)
     table = slides_table(predictions)
     slides = read_slide_predictions(table, tiles.grades)
-    with table.open(encoding="utf-8", newline="") as stream:
-        said = {row["slide_id"]: row for row in csv.DictReader(stream)}
+    said = {row["slide_id"]: row for row in read_rows(table)[1]}
+    for slide_id in dict.fromkeys(tiles.slide_N.tolist()):
+        if slide_id not in said:
+            on_missing(slide_id)
     for number, slide_id in enumerate(slides.slide_ids):
         rows = np.flatnonzero(tiles.slide_N == slide_id)
         if not len(rows):

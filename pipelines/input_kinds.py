@@ -12,6 +12,7 @@ from pathology.core.errors import ArtifactError, ManifestError, SlideError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.core.table import slide_stem
 from pipelines.flat_pictures import SUFFIXES, is_picture, names_of
+from pipelines.run_stores import stores_of, without_stores
 from pipelines.tables import read_process_list
 
 Kind = Literal["run", "store", "manifest", "slide", "images"]
@@ -31,7 +32,7 @@ class TileInput:
     stores    the tile stores of a run, or the one
     slides    slides or pictures, each with its id
     names     of pictures: the file each becomes, below the output folder
-    rejected  rows of a manifest that cannot be used
+    rejected  rows of a manifest that cannot be used, and slides of a run that have no tiles
     centres   of a run's slides, by id
     """
 
@@ -73,29 +74,18 @@ def as_input(given: Path | TileInput) -> TileInput:
     return given if isinstance(given, TileInput) else look_at(given)
 
 
-def stores_of(run: Path) -> list[Path]:
-    """The tile stores of a run folder, or the one store that the path is.
-
-    Raises ArtifactError where there are none.
-    """
-    if run.suffix == ".zarr":
-        found = [run] if run.is_dir() else []
-    else:
-        found = sorted(p for p in (run / "tiles").glob("*.zarr") if not p.name.startswith("."))
-    if not found:
-        raise ArtifactError(
-            f"{run}: no tile stores. Give the folder of a run (with tiles/*.zarr) or one store"
-        )
-    return found
-
-
 def _look_at_folder(path: Path) -> TileInput:
     if path.suffix == ".zarr":
         return TileInput("store", path, stores=tuple(stores_of(path)))
     if (path / "process_list.csv").is_file() or any((path / "tiles").glob("*.zarr")):
         rows = read_process_list(path / "process_list.csv")
         centres = tuple((row.slide_id, row.centre) for row in rows if row.centre)
-        return TileInput("run", path, stores=tuple(stores_of(path)), centres=centres)
+        missing = tuple(
+            SlideError(row.slide_id, "no tiles", row.reason.rstrip("."))
+            for row in without_stores(path)
+        )
+        stores = tuple(stores_of(path))
+        return TileInput("run", path, stores=stores, rejected=missing, centres=centres)
     if any(path.glob("*.zarr")):
         raise ArtifactError(f"{path} holds tile stores: give the run's folder, {path.parent}")
     if any(path.glob("*.dcm")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from pathology.core.errors import ArtifactError
 from pathology.viewer.overlay import Overlay
+from pipelines.prediction_tables import PREFIX, check_tiles, dialect_of, read_rows
 
-PREFIX = "prob_"
 PLACES = ("slide_id", "l0_x", "l0_y", "l0_edge")
 
 
@@ -31,7 +30,7 @@ class SlideSaid:
 def read_overlays(path: Path) -> dict[str, Overlay]:
     """The overlay of each slide in a table of tiles, CSV or Parquet.
 
-    Raises ArtifactError where it is none, or where a probability is no number from 0 to 1.
+    Raises ArtifactError where it is none; see check_tiles, too.
     """
     table = _read(path)
     columns = [name for name in table.column_names if name.startswith(PREFIX)]
@@ -41,20 +40,19 @@ def read_overlays(path: Path) -> dict[str, Overlay]:
             "columns, as 'pathology predict' writes them"
         )
     probability_NC = np.stack([_numbers(path, table, name) for name in columns], axis=1)
-    if not ((probability_NC >= 0) & (probability_NC <= 1)).all():
-        raise ArtifactError(f"{path}: some probabilities do not lie in 0-1: predict again")
-    l0 = {name: np.rint(_numbers(path, table, name)).astype(np.int64) for name in PLACES[1:]}
-    l0_xy = np.stack([l0["l0_x"], l0["l0_y"]], axis=1)
+    place_N3 = np.stack([_numbers(path, table, name) for name in PLACES[1:]], axis=1)
     slide_ids = table["slide_id"].combine_chunks().dictionary_encode()
     group = slide_ids.indices.to_numpy(zero_copy_only=False)
+    names = slide_ids.dictionary.to_pylist()
+    check_tiles(path, names, group, place_N3, probability_NC)
+    l0 = np.rint(place_N3).astype(np.int64)
+    l0_xy, l0_edge_N = l0[:, :2], l0[:, 2]
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(group))[:-1]) if len(order) else []
     classes = tuple(name.removeprefix(PREFIX) for name in columns)
     return {
-        name: Overlay(
-            classes, l0_xy[rows], max(1, int(l0["l0_edge"][rows[0]])), probability_NC[rows]
-        )
-        for name, rows in zip(slide_ids.dictionary.to_pylist(), parts, strict=True)
+        name: Overlay(classes, l0_xy[rows], max(1, int(l0_edge_N[rows[0]])), probability_NC[rows])
+        for name, rows in zip(names, parts, strict=True)
     }
 
 
@@ -63,9 +61,8 @@ def read_slides_said(path: Path) -> dict[str, SlideSaid]:
     if not path.is_file():
         return {}
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return {row["slide_id"]: _said(row) for row in csv.DictReader(stream)}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
+        return {row["slide_id"]: _said(row) for row in read_rows(path)[1]}
+    except (KeyError, ValueError) as error:
         raise ArtifactError(
             f"{path}: not the table of slides ({error!r}): predict again"
         ) from error
@@ -74,17 +71,21 @@ def read_slides_said(path: Path) -> dict[str, SlideSaid]:
 def _said(row: dict[str, str]) -> SlideSaid:
     grade = row["grade"]
     probability = row.get(PREFIX + grade) if grade else None
-    return SlideSaid(grade, float(probability) if probability else None, row.get("problem") or "")
+    number = float(probability.replace(",", ".")) if probability else None
+    return SlideSaid(grade, number, row.get("problem") or "")
 
 
 def _read(path: Path) -> pyarrow.Table:
     try:
         if path.suffix == ".parquet":
             return pyarrow.parquet.read_table(path)
-        text = pyarrow.csv.ConvertOptions(column_types={"slide_id": pyarrow.string()})
+        delimiter, decimal = dialect_of(path)
+        text = pyarrow.csv.ConvertOptions(
+            column_types={"slide_id": pyarrow.string()}, decimal_point=decimal
+        )
         return pyarrow.csv.read_csv(
             path,
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=text,
         )
     except (pyarrow.ArrowException, OSError) as error:

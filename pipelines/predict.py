@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import publish, write_text
+from pathology.core.artifact import publish, require_file_place, write_text
 from pathology.core.errors import reason_of
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.table import csv_text
@@ -61,8 +61,9 @@ def predict(
     say   told how fast it went; OUT's .run.json has the seconds
 
     Slides are scored in turn and kept, so that a stopped run goes on. Raises ContractError where
-    tiles are not what the model was taught on.
+    tiles are not what the model was taught on, ArtifactError where OUT is a folder or an input.
     """
+    require_file_place(out, model_path, path, weights)
     started, (kind, slides, problems) = now(), read_tiled(path)
     problems += without_tiles(path, kind)
     is_of_maps = any(slide.tiles.blocks_left for slide in slides)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.errors import ArtifactError
+from pathology.core.errors import ArtifactError, ManifestError
+from pathology.core.table import Table, read_csv
 
 PREFIX = "prob_"
+FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +30,16 @@ class TilePredictions:
 
 @dataclass(frozen=True, eq=False)
 class SlidePredictions:
-    """predictions.slides.csv: a row for each slide; grade -1 where there is none."""
+    """predictions.slides.csv: a row for each slide; grade -1 where there is none.
+
+    grade_texts  what stands in the column grade, which may be none of grade_names
+    """
 
     slide_ids: tuple[str, ...]
     grade_S: NDArray[np.int64]
     probability_SC: NDArray[np.float64]
     l0_size_S2: NDArray[np.int64]
+    grade_texts: tuple[str, ...]
     problems: tuple[str, ...]
     grade_names: tuple[str, ...]
 
@@ -44,26 +50,64 @@ def slides_table(out: Path) -> Path:
 
 
 def read_tile_predictions(path: Path) -> TilePredictions:
-    """A table of tiles. Raises ArtifactError where it is none."""
-    rows, columns = _read(path)
+    """A table of tiles. Raises ArtifactError where it is none; see check_tiles, too."""
+    columns, rows = read_rows(path)
     grades = tuple(name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX))
-    needed = {"slide_id", "l0_x", "l0_y"}
-    if not needed <= set(columns) or len(grades) < 2 or not rows:
+    if not {"slide_id", "l0_x", "l0_y"} <= set(columns) or len(grades) < 2:
         raise ArtifactError(
             f"{path}: no predictions of tiles. Expected slide_id, l0_x, l0_y and prob_<grade> "
-            "columns, as 'pathology predict' writes them"
+            f"columns, as 'pathology predict' writes them; it has {', '.join(columns) or 'none'}"
         )
-    try:
-        probability = np.array([[row[PREFIX + g] for g in grades] for row in rows], np.float64)
-        l0_xy = np.array([[row["l0_x"], row["l0_y"]] for row in rows], np.float64).astype(np.int64)
-        edge = np.array([row.get("l0_edge") or 0 for row in rows], np.float64).astype(np.int64)
-    except ValueError as error:
-        raise ArtifactError(f"{path}: a cell is no number ({error})") from error
-    if not np.isfinite(probability).all():
-        raise ArtifactError(f"{path}: some probabilities are no numbers: predict again")
+    if not rows:
+        raise ArtifactError(
+            f"{path}: no predictions of tiles, not one row. The column problem of "
+            f"{slides_table(path).name} says why slides have none"
+        )
+    l0_xy = _numbers(path, rows, ["l0_x", "l0_y"])
+    l0_edge = _numbers(path, rows, ["l0_edge"], blank="0")
+    probability = _numbers(path, rows, [PREFIX + grade for grade in grades])
+    numbers: dict[str, int] = {}
+    slide_N = np.array([numbers.setdefault(row["slide_id"], len(numbers)) for row in rows])
+    places = np.hstack([l0_xy, l0_edge])
+    check_tiles(path, list(numbers), slide_N, places, probability)
+    l0 = np.rint(places).astype(np.int64)
     return TilePredictions(
-        grades, texts([row["slide_id"] for row in rows]), l0_xy, edge, probability
+        grades, texts([row["slide_id"] for row in rows]), l0[:, :2], l0[:, 2], probability
     )
+
+
+def check_tiles(
+    path: Path,
+    slide_ids: Sequence[str],
+    slide_N: NDArray[np.int64],
+    place_N3: NDArray[np.float64],
+    probability_NC: NDArray[np.float64],
+) -> None:
+    """Raise ArtifactError where a probability does not lie in 0-1, or a tile stands there twice.
+
+    slide_N   number of each tile's slide among slide_ids
+    place_N3  l0_x, l0_y, l0_edge: refused where they are no numbers
+    """
+    is_wrong_N = ~np.isfinite(place_N3).all(axis=1)
+    if is_wrong_N.any():
+        row = int(is_wrong_N.argmax())
+        where = _at(path, slide_ids[slide_N[row]], row)
+        raise ArtifactError(f"{where}: its l0_x, l0_y or l0_edge is no number: predict again")
+    is_wrong_N = ~_is_probability(probability_NC).all(axis=1)
+    if is_wrong_N.any():
+        row = int(is_wrong_N.argmax())
+        raise _not_in_0_1(path, slide_ids[slide_N[row]], row, probability_NC[row])
+    x_N, y_N = place_N3[:, 0], place_N3[:, 1]
+    order = np.lexsort((y_N, x_N, slide_N))
+    place = np.stack([slide_N, x_N, y_N], axis=1)[order]
+    again = np.flatnonzero((place[1:] == place[:-1]).all(axis=1))
+    if len(again):
+        first = again[order[again + 1].argmin()]
+        earlier, row = order[first], order[first + 1]
+        raise ArtifactError(
+            f"{_at(path, slide_ids[slide_N[row]], row)}: the tile at {x_N[row]:.0f}, "
+            f"{y_N[row]:.0f} stands in row {earlier + 1}, too. Predict again, or leave one of them"
+        )
 
 
 def texts(values: Sequence[str]) -> NDArray[np.object_]:
@@ -74,26 +118,103 @@ def texts(values: Sequence[str]) -> NDArray[np.object_]:
 
 
 def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredictions:
-    """A table of slides beside one of tiles. Raises ArtifactError where it is none."""
-    rows, columns = _read(path)
-    if not {"slide_id", "grade", *(PREFIX + grade for grade in grades)} <= set(columns):
+    """A table of slides beside one of tiles.
+
+    Raises ArtifactError where it is none, where a slide stands there twice, or where probabilities
+    of a grade do not lie in 0-1.
+    """
+    columns, rows = read_rows(path)
+    names = [PREFIX + grade for grade in grades]
+    if not {"slide_id", "grade", *names} <= set(columns):
         raise ArtifactError(f"{path}: no predictions of slides, as 'pathology predict' writes them")
+    slide_ids = tuple(row["slide_id"] for row in rows)
+    grade_S = [grades.index(row["grade"]) if row["grade"] in grades else -1 for row in rows]
+    probability_SC = _numbers(path, rows, names, blank="nan")
+    l0_size = _numbers(path, rows, ["l0_width", "l0_height"], blank="0")
+    first: dict[str, int] = {}
+    for number, (slide_id, grade) in enumerate(zip(slide_ids, grade_S, strict=True)):
+        if first.setdefault(slide_id, number) < number:
+            raise ArtifactError(
+                f"{_at(path, slide_id, number)}: it stands in row {first[slide_id] + 1}, too. "
+                "Predict again, or leave one of them"
+            )
+        row_C = probability_SC[number]
+        if not _is_probability(row_C if grade >= 0 else np.nan_to_num(row_C)).all():
+            raise _not_in_0_1(path, slide_id, number, row_C)
     return SlidePredictions(
-        tuple(row["slide_id"] for row in rows),
-        np.array(
-            [grades.index(r["grade"]) if r["grade"] in grades else -1 for r in rows], np.int64
-        ),
-        np.array([[float(row[PREFIX + g] or "nan") for g in grades] for row in rows]),
-        np.array([[int(r.get("l0_width") or 0), int(r.get("l0_height") or 0)] for r in rows]),
+        slide_ids,
+        np.array(grade_S, np.int64),
+        probability_SC,
+        np.nan_to_num(l0_size, posinf=0, neginf=0).astype(np.int64),
+        tuple(row["grade"] for row in rows),
         tuple(row.get("problem", "") for row in rows),
         grades,
     )
 
 
-def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+def read_rows(path: Path) -> Table:
+    """Column names and rows of a table of predictions, as predict wrote it or a spreadsheet did.
+
+    Raises ArtifactError where it cannot be read.
+    """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            return list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ArtifactError(f"{path}: cannot be read ({error})") from error
+        return read_csv(path)
+    except ManifestError as error:
+        raise ArtifactError(str(error)) from error
+
+
+def dialect_of(path: Path) -> tuple[str, str]:
+    """What stands between a table's cells and within its fractions: comma and dot, if not told.
+
+    Spreadsheets of some countries write semicolons and 0,5.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        text = stream.read(FIRST_CHARACTERS)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    is_comma = delimiter != "," and re.search(rf"{delimiter}0,\d", text) is not None
+    return delimiter, "," if is_comma else "."
+
+
+def _is_probability(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (values >= 0) & (values <= 1)
+
+
+def _not_in_0_1(path: Path, slide_id: str, row: int, row_C: NDArray[np.float64]) -> ArtifactError:
+    said = ", ".join(f"{value:g}" for value in row_C.tolist())
+    return ArtifactError(
+        f"{_at(path, slide_id, row)}: its probabilities ({said}) do not lie in 0-1: predict again"
+    )
+
+
+def _at(path: Path, slide_id: str, row: int) -> str:
+    """Where in a table, for people, who count from 1."""
+    return f"{path}: {slide_id}, row {row + 1} below the header"
+
+
+def _numbers(
+    path: Path, rows: Sequence[Mapping[str, str]], names: Sequence[str], blank: str = ""
+) -> NDArray[np.float64]:
+    """Cells of some columns (N, len(names)); an empty one or none at all reads as blank."""
+    try:
+        cells = [[row.get(name) or blank for name in names] for row in rows]
+        found = np.array(cells, np.float64)
+    except ValueError:
+        found = np.array(
+            [
+                [_number(path, number, row, name, blank) for name in names]
+                for number, row in enumerate(rows)
+            ],
+            np.float64,
+        )
+    return found.reshape(len(rows), len(names))
+
+
+def _number(path: Path, number: int, row: Mapping[str, str], name: str, blank: str) -> float:
+    """One cell; a probability may have a decimal comma, which in a corner would part thousands."""
+    text = row.get(name) or blank
+    try:
+        return float(text.replace(",", ".") if name.startswith(PREFIX) else text)
+    except ValueError as error:
+        where = _at(path, row["slide_id"], number)
+        raise ArtifactError(f"{where}: {name} is {text!r}, no number") from error

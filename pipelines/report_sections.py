@@ -126,9 +126,7 @@ def _methods_table(found: Mapping[str, Mapping[str, Any]], title: str) -> Table:
 
 def _remarks(found: Mapping[str, Any]) -> list[str]:
     said = [f"{name}: {problem}" for name, problem in found.get("problems", {}).items()]
-    missing = found.get("not_predicted", [])
-    if missing:
-        said.append(f"{len(missing)} slides with a label have no grade: {', '.join(missing[:10])}")
+    said += found.get("not_judged", [])
     if found.get("part") == ALL:
         said.append(
             "no slide is marked test: slides that taught are judged here, too, and figures flatter"

@@ -13,11 +13,11 @@ from pipelines.feature_table import TABLE, read_table
 from pipelines.features import FeatureOptions, extract_features
 from pipelines.first_process import is_first, tell
 from pipelines.grade_maps import draw_maps
-from pipelines.input_kinds import stores_of
 from pipelines.predict import SlideGrade, predict
 from pipelines.prediction_tables import slides_table
 from pipelines.progress import counting, progress, telling
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
+from pipelines.run_stores import stores_of
 from pipelines.stages import Stage
 from pipelines.weak_inputs import num_slides
 from pipelines.weak_train import WeakOptions, plan_weak, train_planned

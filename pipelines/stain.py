@@ -19,11 +19,11 @@ from pathology.stain.normalizer import StainModel
 from pathology.stain.outcome import StainOutcome, failed
 from pathology.tiling.outcome import DONE, EMPTY, FAILED, PENDING
 from pipelines.input_kinds import TileInput, look_at
+from pipelines.run_stores import without_stores
 from pipelines.stain_apply import Format, Job, Spread, jobs_of, run_jobs
 from pipelines.stain_fit import fit_model
 from pipelines.stain_recipe import Recipe
 from pipelines.stain_table import StainTable
-from pipelines.tables import read_process_list
 
 __all__ = ["apply_recipe", "fit_model", "load_model", "normalize_run"]
 
@@ -57,7 +57,7 @@ def apply_recipe(
         on_outcome(outcome)
 
     for row in list(table.rows.values()):
-        if row.status == FAILED:
+        if row.status != PENDING:
             on_outcome(row)
     try:
         run_jobs(jobs, recipe, spread, on_result, on_progress)
@@ -98,13 +98,10 @@ def normalize_run(
 def _first_rows(given: TileInput, jobs: Sequence[Job]) -> Iterator[StainOutcome]:
     """A row for every member: pending, failed for a manifest's bad row, empty for no tiles."""
     waiting = [job.slide_id for job in jobs]
-    tiled = read_process_list(given.path / "process_list.csv") if given.kind == "run" else []
-    for row in tiled:
-        if row.slide_id not in waiting:
-            why = f" ({row.reason})" if row.reason else ""
-            reason = f"no tiles: tiling ended as {row.status}{why}"
-            yield StainOutcome(slide_id=row.slide_id, status=EMPTY, reason=reason)
-    for fault in given.rejected:
+    for row in without_stores(given.path) if given.kind == "run" else []:
+        status = FAILED if row.is_failed else EMPTY
+        yield StainOutcome(slide_id=row.slide_id, status=status, reason=f"no tiles: {row.reason}")
+    for fault in given.rejected if given.kind != "run" else []:
         yield failed(Path(fault.slide_id), fault, 0.0)
     for slide_id in waiting:
         yield StainOutcome(slide_id=slide_id, status=PENDING, reason="not finished")

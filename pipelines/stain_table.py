@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pathology.core.artifact import write_text
 from pathology.stain.outcome import COLUMNS, StainOutcome
-from pipelines.tables import WRITE_EVERY_S
+from pipelines.tables import WRITE_EVERY_S, read_rows
 
 
 class StainTable:
@@ -51,7 +51,4 @@ def write_table(path: Path, outcomes: Sequence[StainOutcome]) -> None:
 
 def read_stain_table(path: Path) -> list[StainOutcome]:
     """The rows of a stain.csv; none where there is no such file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [StainOutcome.of_row(row) for row in csv.DictReader(stream)]
+    return read_rows(path, StainOutcome.of_row)

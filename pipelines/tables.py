@@ -7,10 +7,12 @@ import csv
 import io
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pathology.core.artifact import write_text
+from pathology.core.errors import ArtifactError
 from pathology.tiling.outcome import (
     COLUMNS,
     DONE,
@@ -21,6 +23,7 @@ from pathology.tiling.outcome import (
 )
 
 WRITE_EVERY_S = 2.0
+Row = TypeVar("Row")
 
 
 class ProcessList:
@@ -53,11 +56,31 @@ class ProcessList:
 
 
 def read_process_list(path: Path) -> list[SlideOutcome]:
-    """The rows of a process_list.csv; none where there is no such file."""
+    """The rows of a process_list.csv; none where there is no such file.
+
+    Raises ArtifactError for a table that is damaged, or is none of slides.
+    """
+    return read_rows(path, SlideOutcome.of_row)
+
+
+def read_rows(path: Path, of_row: Callable[[dict[str, str]], Row]) -> list[Row]:
+    """The rows of a table that a run wrote, each by of_row. Raises ArtifactError, see above."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [SlideOutcome.of_row(row) for row in csv.DictReader(stream)]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [of_row(_whole(row)) for row in csv.DictReader(stream)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path}: damaged, or not a table of slides ({error}). Remove it, and run the command "
+            "that made it once more"
+        ) from error
+
+
+def _whole(row: dict[str, str]) -> dict[str, str]:
+    if not row.get("slide_id") or not row.get("status") or None in row.values():
+        raise ValueError("a row without slide_id or status, or cut short")
+    return row
 
 
 def count_statuses(outcomes: Sequence[SlideOutcome]) -> dict[str, int]:

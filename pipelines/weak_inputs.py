@@ -15,9 +15,9 @@ from pathology.interop.h5_features import read_features
 from pathology.models.card import ContractError, TileContract, differences
 from pathology.stain.contract import stain_of
 from pathology.tiling.store import open_tiles
-from pipelines.feature_table import without_features, without_stores
+from pipelines.feature_table import features_in, without_features
 from pipelines.grade_order import order_of
-from pipelines.input_kinds import stores_of
+from pipelines.run_stores import stores_of, without_stores
 
 SHOWN = 5  # ids in a line
 
@@ -75,7 +75,7 @@ def paths_of(path: Path) -> tuple[str, list[Path]]:
     if not path.exists():
         raise ArtifactError(f"{path}: no such file or folder. Give a tiling run or its features")
     if is_features(path):
-        return "features", sorted([path] if path.is_file() else path.glob("[!.]*.h5"))
+        return "features", [path] if path.is_file() else features_in(path)
     return "pixels", stores_of(path)
 
 
@@ -102,9 +102,9 @@ def without_tiles(path: Path, kind: str) -> list[str]:
     """A line for each slide that a run could not tile, or encode, so that it does not vanish."""
     if path.suffix in (".h5", ".zarr"):
         return []
-    _, paths = paths_of(path)
-    rows = without_stores(path, paths) if kind == "pixels" else without_features(path, paths)
-    return [f"{row.slide_id}: {row.reason or row.status}" for row in rows]
+    if kind == "pixels":
+        return [f"{row.slide_id}: {row.reason}" for row in without_stores(path)]
+    return [f"{row.slide_id}: {row.reason or row.status}" for row in without_features(path)]
 
 
 def num_slides(path: Path) -> int:
@@ -121,7 +121,7 @@ def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> Label
     several kinds, ArtifactError where no slide can be used.
     """
     kind, tiled, problems = read_tiled(path)
-    manifest = read_manifest(labels)
+    manifest = read_manifest(labels, needs_slides=False)
     records = {slide.slide_id: slide for slide in manifest.slides}
     problems += [str(fault) for fault in manifest.rejected]
     remarks = list(manifest.remarks)
@@ -136,11 +136,13 @@ def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> Label
     there = {slide.record.slide_id for slide in tiled}
     untiled = [name for name, r in records.items() if r.label and name not in there]
     _remark(problems, untiled, f"have a label but no tiles in {path}")
+    if known and not labelled:
+        raise ArtifactError(f"{labels}: none of the slides has a label. Fill its column label")
     if not labelled:
         raise ArtifactError(
             f"{path} and {labels} have no labelled slide in common. Slides are matched by "
-            f"slide_id: {_some([s.record.slide_id for s in tiled])} here, "
-            f"{_some(list(records))} there"
+            f"slide_id: {some_ids([s.record.slide_id for s in tiled])} here, "
+            f"{some_ids(list(records))} there"
         )
     ordered, remark = order_of([slide.record.label for slide in labelled], grades)
     if remark:
@@ -174,9 +176,9 @@ def require_several_grades(found: LabelledSlides, slide_ids: Sequence[str], part
     chosen = set(slide_ids)
     grades = {s.record.label for s in found.slides if s.record.slide_id in chosen}
     if len(grades) < 2:
-        said = next(iter(grades), "no grade")
+        said = f"all have one label ({next(iter(grades))})" if grades else "are none"
         raise ConfigError(
-            f"the {part} slides all have one label ({said}): there is nothing to tell apart. "
+            f"the {part} slides {said}: there is nothing to tell apart. "
             f"Label slides of other grades, or move some to {part}"
         )
 
@@ -229,9 +231,10 @@ def _int(value: object) -> int | None:
 
 def _remark(lines: list[str], ids: Sequence[str], said: str) -> None:
     if ids:
-        lines.append(f"{len(ids)} slides {said}: {_some(ids)}")
+        lines.append(f"{len(ids)} slides {said}: {some_ids(ids)}")
 
 
-def _some(ids: Sequence[str]) -> str:
+def some_ids(ids: Sequence[str]) -> str:
+    """The first few ids, for a line."""
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     return (", ".join(ids[:SHOWN]) or "none") + more

@@ -11,7 +11,7 @@ from pathology.data.splits import Split, read_clam, require_apart, split_of_mani
 from pathology.models.card import ModelCard
 from pathology.training.loop import Values
 from pathology.weak.config import WeakConfig
-from pipelines.weak_inputs import LabelledSlides, read_labelled, require_several_grades
+from pipelines.weak_inputs import LabelledSlides, read_labelled, require_several_grades, some_ids
 from pipelines.weak_training import Training, WeakOptions
 
 __all__ = ["WeakOptions", "WeakPlan", "plan_weak", "train_planned", "train_weak"]
@@ -55,7 +55,9 @@ def plan_weak(
     config = WeakConfig.model_validate(config.model_dump() | {"grades": found.grades})
     for line in (*found.remarks, *found.problems):
         say(line)
-    split = _split(found, options, config.seed)
+    split = _split(found, options, config.seed, say)
+    for line in _lacking(found, split):
+        say(line)
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
     num = sum(s.num_tiles for s in found.slides if s.record.slide_id in set(split.train))
     most = max(num, LEAST_EPOCH)  # passing often over few tiles learns them by heart
@@ -106,13 +108,39 @@ def train_weak(
     return train_planned(plan, out, options, on_step=on_step, say=say)
 
 
-def _split(found: LabelledSlides, options: WeakOptions, seed: int) -> Split:
+def _lacking(found: LabelledSlides, split: Split) -> list[str]:
+    """A line for each grade that no training slide has, or none of those that choose."""
+    label_of = {slide.record.slide_id: slide.record.label for slide in found.slides}
+    lines = []
+    for part, said in (("train", "cannot be learned"), ("val", "is not chosen by")):
+        there = {label_of[slide_id] for slide_id in getattr(split, part)}
+        lacking = [grade for grade in found.grades if grade not in there]
+        lines += [f"no {part} slide is {grade}: that grade {said}" for grade in lacking]
+    return lines
+
+
+def _split(
+    found: LabelledSlides, options: WeakOptions, seed: int, say: Callable[[str], None]
+) -> Split:
     """The split, checked: no case in two parts, several grades to learn from."""
     records = [slide.record for slide in found.slides]
     there = {record.slide_id for record in records}
     if options.splits is not None:
         split = read_clam(options.splits)
-        parts = [[i for i in part if i in there] for part in (split.train, split.val, split.test)]
+        listed = (split.train, split.val, split.test)
+        for ids, said in (
+            (
+                sorted({i for part in listed for i in part} - there),
+                "are not here, or have no label",
+            ),
+            (
+                sorted(there - {i for part in listed for i in part}),
+                "are here and in none of its parts",
+            ),
+        ):
+            if ids:
+                say(f"{options.splits}: {len(ids)} slides {said}: {some_ids(ids)}")
+        parts = [[i for i in part if i in there] for part in listed]
         split = Split(split.name, *map(tuple, parts))
     else:
         split = split_of_manifest(records, options.val_share, seed)

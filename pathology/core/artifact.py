@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pathology.core.config import StageConfig
+from pathology.core.errors import ArtifactError
 
 SAMPLE_BYTES = 1 << 16
 NUM_SAMPLES = 32
@@ -65,12 +66,25 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def require_file_place(final: Path, *inputs: Path | None) -> None:
+    """Raise ArtifactError where a file of this name would replace a folder, or one of the inputs.
+
+    For commands that write one file, to ask before they do any work.
+    """
+    if final.is_dir():
+        raise ArtifactError(f"{final}: a folder. Give the name of a file, e.g. in this folder")
+    for one in inputs:
+        if one is not None and final.exists() and final.resolve() == one.resolve():
+            raise ArtifactError(f"{final}: read by this command, too. Give its output another name")
+
+
 @contextmanager
 def publish(final: Path) -> Iterator[Path]:
     """Yield a scratch path; it takes its real name only if the block succeeds.
 
     Works for a file or a folder. An older artifact of that name is replaced. A crash leaves a
     hidden scratch, which sweep_scratch removes later, and never a half-made artifact.
+    Raises ArtifactError where a file would replace a folder.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     scratch = final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.tmp")
@@ -113,6 +127,8 @@ def _replace(scratch: Path, final: Path) -> None:
     if not final.is_dir():
         scratch.replace(final)
         return
+    if not scratch.is_dir():
+        require_file_place(final)
     # A folder cannot be renamed onto a full one: move the old one aside first. Another process
     # may do the same at the same time, so "gone already" is fine.
     aside = scratch.with_name(f".{final.name}.old.{socket.gethostname()}.{os.getpid()}.tmp")

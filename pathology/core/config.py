@@ -15,7 +15,7 @@ from pathology.core.errors import ConfigError
 class StageConfig(BaseModel):
     """Base of every stage's settings: immutable, and a key nobody knows is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 Config = TypeVar("Config", bound=StageConfig)

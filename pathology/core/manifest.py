@@ -34,6 +34,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "mask_path": ("annotation_mask_path",),
 }
 DOMAINS = ("wsi", "microscope")
+PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "tune", "tuning", "dev"),
+    "test": ("test", "testing"),
+}
+NOT_SAID = ("nan", "null", "n/a", "#n/a", "<na>")  # in any column; in mpp these, too:
+NO_NUMBER = ("none", "na")
 MAX_ID_LENGTH = 200
 
 
@@ -77,11 +84,19 @@ class Manifest:
 KNOWN = tuple(f.name for f in fields(SlideRecord) if f.name != "extra")
 
 
-def read_manifest(path: Path, data_root: Path | None = None, *, is_tcga: bool = False) -> Manifest:
+def read_manifest(
+    path: Path,
+    data_root: Path | None = None,
+    *,
+    is_tcga: bool = False,
+    needs_slides: bool = True,
+) -> Manifest:
     """Slides of a CSV file, a Parquet file or a folder of slides.
 
     data_root  folder that relative paths start from; default: where the manifest lies
     is_tcga    fill case_id and centre from TCGA barcodes where they are empty
+    needs_slides  whether a row without slide_path must find its slide by its id; what is said of
+                  slides by a table of labels needs none
     Raises ManifestError where the whole cannot be trusted: no such file, no slide column, an id
     twice, a case in two splits. A row that is wrong by itself is returned under rejected.
     """
@@ -102,7 +117,7 @@ def read_manifest(path: Path, data_root: Path | None = None, *, is_tcga: bool = 
     slides, rejected, slide_ids = [], [], []
     for number, row in enumerate(rows, start=1):
         try:
-            slides.append(_record(row, names, root, number))
+            slides.append(_record(row, names, root, number, needs_slides))
             slide_ids.append(slides[-1].slide_id)
         except SlideError as fault:
             rejected.append(fault)
@@ -147,13 +162,14 @@ def with_tcga_barcode(slide: SlideRecord) -> SlideRecord:
 
 
 def _record(
-    row: Mapping[str, str], names: Mapping[str, str], root: Path, number: int
+    row: Mapping[str, str], names: Mapping[str, str], root: Path, number: int, needs_slides: bool
 ) -> SlideRecord:
-    said = {ours: row.get(theirs, "") for ours, theirs in names.items()}
+    said = {ours: _said(row.get(theirs, "")) for ours, theirs in names.items()}
     slide_id = _slide_id(said, names) or f"row {number}"
     if not _is_safe_id(slide_id):
+        shown = slide_id if len(slide_id) <= 80 else f"{slide_id[:60]}... in row {number}"
         raise SlideError(
-            slide_id[:80],
+            shown,
             f"row {number}: the id {slide_id[:80]!r} cannot be a file name",
             "Use letters, digits, dots, dashes and underscores",
         )
@@ -163,7 +179,7 @@ def _record(
         raise SlideError(slide_id, f"domain is {domain!r}", f"Use one of {', '.join(DOMAINS)}")
     return SlideRecord(
         slide_id=slide_id,
-        slide_path=_find_slide(said, slide_id, root),
+        slide_path=_find_slide(said, slide_id, root, needs_slides),
         case_id=said.get("case_id", ""),
         label=said.get("label", ""),
         mpp=_number(said.get("mpp", ""), slide_id),
@@ -171,11 +187,21 @@ def _record(
         scanner=said.get("scanner", ""),
         stain=said.get("stain", ""),
         domain=domain,
-        split=said.get("split", ""),
+        split=_part(said.get("split", "")),
         mask_path=root / said["mask_path"] if said.get("mask_path") else None,
         sha256=said.get("sha256", "").lower(),
         extra={k: v for k, v in row.items() if k not in used},
     )
+
+
+def _said(cell: str) -> str:
+    """What a cell says: nothing where it holds a program's word for nothing."""
+    return "" if cell.lower() in NOT_SAID else cell
+
+
+def _part(name: str) -> str:
+    """Train, val or test by any usual name of theirs; other names as they are."""
+    return next((part for part, names in PARTS.items() if name.lower() in names), name)
 
 
 def _slide_id(said: Mapping[str, str], names: Mapping[str, str]) -> str:
@@ -186,12 +212,14 @@ def _slide_id(said: Mapping[str, str], names: Mapping[str, str]) -> str:
     return slide_stem(Path(given).name.removesuffix(".h5"))
 
 
-def _find_slide(said: Mapping[str, str], slide_id: str, root: Path) -> Path:
+def _find_slide(said: Mapping[str, str], slide_id: str, root: Path, is_needed: bool) -> Path:
     """The slide's path; where the table has only an id, the file of that name below the root."""
     if said.get("slide_path"):
         return root / Path(said["slide_path"]).expanduser()
     candidates = [root / slide_id, *(root / f"{slide_id}{s}" for s in SLIDE_SUFFIXES)]
     found = next((path for path in candidates if path.exists()), None)
+    if found is None and not is_needed:
+        return root / slide_id
     if found is None:
         raise SlideError(
             slide_id,
@@ -202,7 +230,7 @@ def _find_slide(said: Mapping[str, str], slide_id: str, root: Path) -> Path:
 
 
 def _number(text: str, slide_id: str) -> float | None:
-    if not text or text.lower() in ("nan", "none", "null", "na"):
+    if not text or text.lower() in NO_NUMBER:
         return None
     try:
         return float(text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pathology.core.errors import ManifestError
 
@@ -48,10 +49,29 @@ def read_csv(path: Path) -> Table:
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     try:
-        rows = [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in reader]
+        _refuse_twice(path, reader.fieldnames or [])
+        rows = [_cells(path, reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
     return list(reader.fieldnames or []), [row for row in rows if any(row.values())]
+
+
+def _refuse_twice(path: Path, columns: Sequence[str]) -> None:
+    names = [name.strip().lower() for name in columns if name.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ManifestError(f"{path}: two columns are called {twice[0]!r}. Rename or remove one")
+
+
+def _cells(path: Path, line: int, row: Mapping[str | None, Any]) -> dict[str, str]:
+    """A row's cells by column; a comma that should be quoted would shift all that follow."""
+    beyond = [cell for cell in row.get(None) or () if cell.strip()]
+    if beyond:
+        raise ManifestError(
+            f"{path}: line {line} has more cells than the table has columns ({beyond[0]!r}). Put "
+            "quotes around a cell that holds the separator"
+        )
+    return {name: (cell or "").strip() for name, cell in row.items() if name is not None}
 
 
 def read_parquet(path: Path) -> Table:

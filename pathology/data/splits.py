@@ -49,9 +49,18 @@ def split_of_manifest(slides: Sequence[SlideRecord], val_share: float, seed: int
     """The split that a manifest's column says; parts that it does not name are drawn by case.
 
     val_share  of the training slides that are set aside for choosing where none are marked val
+    Raises ManifestError where no slide is left to train on, and for other names of parts alone.
     """
     named = {part: [s for s in slides if s.split == part] for part in PARTS}
     train = named["train"] or [s for s in slides if s.split not in ("val", "test")]
+    other = sorted({slide.split for slide in train} - {"", "train"})
+    if other:
+        raise ManifestError(
+            f"the column split says {', '.join(other[:3])} and never train. Call its parts train, "
+            "val and test, or leave it empty"
+        )
+    if not train:
+        raise ManifestError("no slide is left to train on: all are marked val or test")
     val = named["val"]
     if not val:
         folds = max(2, round(1 / val_share))
@@ -123,7 +132,9 @@ def read_clam(path: Path) -> Split:
         raise ManifestError(f"{path}: cannot be read as a table of splits ({error})") from error
     if not rows or not {"train", "val"} <= set(rows[0]):
         raise ManifestError(f"{path}: expected columns train, val and test with ids of slides")
-    parts = [tuple(row[part] for row in rows if row.get(part)) for part in PARTS]
+    parts = [
+        tuple(row[part].strip() for row in rows if (row.get(part) or "").strip()) for part in PARTS
+    ]
     return Split(path.stem, *parts)
 
 

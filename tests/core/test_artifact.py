@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pathology.core.artifact import content_digest, fingerprint, publish, sha256_of, sweep_scratch
+from pathology.core.artifact import (
+    content_digest,
+    fingerprint,
+    publish,
+    require_file_place,
+    sha256_of,
+    sweep_scratch,
+)
+from pathology.core.errors import ArtifactError
 from pathology.core.geometry import TileSpec
 
 
@@ -95,3 +103,24 @@ def test_sha256_of_a_known_text(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(tmp_path / "abc") == known
+
+
+def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="results: a folder"), publish(folder) as scratch:
+        scratch.write_text("a table", encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert (folder / "thesis.txt").read_text(encoding="utf-8") == "precious"
+
+
+def test_an_output_is_no_input(tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    require_file_place(model, model)  # nothing is there yet
+    model.write_bytes(b"weights")
+    require_file_place(tmp_path / "new.csv", model, None)
+    (tmp_path / "link.pt").symlink_to(model)
+    for name in ("model.pt", "link.pt"):
+        with pytest.raises(ArtifactError, match=f"{name}: read by this command"):
+            require_file_place(tmp_path / name, None, model)

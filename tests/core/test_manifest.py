@@ -181,3 +181,50 @@ def test_tcga_barcodes_fill_case_and_centre(tmp_path: Path) -> None:
 )
 def test_stems(name: str, stem: str) -> None:
     assert slide_stem(name) == stem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("slide_id,label\na.svs,benign, low grade\n", "line 2 has more cells"),
+        ("slide_id,label,Label\na.svs,benign,malignant\n", "two columns are called 'label'"),
+    ],
+)
+def test_cells_that_have_no_column_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ManifestError, match=said):
+        read_manifest(written(tmp_path, text))
+
+
+def test_empty_cells_at_the_end_of_a_row_are_fine(tmp_path: Path) -> None:
+    (found,) = read_manifest(written(tmp_path, "slide_path,label\na.svs,benign,,\n")).slides
+    assert found.label == "benign"
+
+
+def test_words_for_nothing_say_nothing(tmp_path: Path) -> None:
+    text = "slide_path,label,mpp,case_id\na.svs,nan,n/a,NaN\nb.svs,none,None,null\n"
+    first, second = read_manifest(written(tmp_path, text)).slides
+    assert (first.label, first.mpp, first.case_id) == ("", None, "")
+    assert (second.label, second.mpp, second.case_id) == ("none", None, "")  # a finding's name
+
+
+def test_parts_by_other_names(tmp_path: Path) -> None:
+    names = ("Train", "training", "VAL", "validation", "Test", "testing", "later", "")
+    rows = "".join(f"s{i}.svs,{name}\n" for i, name in enumerate(names))
+    found = read_manifest(written(tmp_path, f"slide_path,split\n{rows}")).slides
+    assert [slide.split for slide in found] == [
+        "train", "train", "val", "val", "test", "test", "later", ""
+    ]  # fmt: skip
+
+
+def test_a_table_of_labels_needs_no_slides(tmp_path: Path) -> None:
+    path = written(tmp_path, "slide_id,label\na,benign\n")
+    assert not read_manifest(path).slides
+    (found,) = read_manifest(path, needs_slides=False).slides
+    assert (found.slide_id, found.label) == ("a", "benign")
+
+
+def test_two_long_ids_are_two(tmp_path: Path) -> None:
+    rows = "".join(f"{'x' * 250}{i}.svs\n" for i in range(2))
+    found = read_manifest(written(tmp_path, f"slide_path\n{rows}good.svs\n"))
+    assert ids(found) == ["good"]
+    assert len(found.rejected) == 2

@@ -1,6 +1,7 @@
 """Splits: cases stay whole, grades and centres are spread, and CLAM's files go both ways."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,22 @@ def test_a_share_of_cases_has_each_class_and_whole_cases(seed: int, share: float
     assert all(chosen[i] == chosen[i + 1] for i in range(0, 60, 2))
     assert not chosen[-2:].any()
     assert (some_cases(case_S, label_S, 1.0, seed) >= chosen).all()
+
+
+def test_parts_of_names_nobody_knows_are_refused() -> None:
+    strange = [replace(slide, split="fold1") for slide in slides(9)]
+    with pytest.raises(ManifestError, match="says fold1 and never train"):
+        split_of_manifest(strange, 0.2, 0)
+
+
+def test_no_slide_is_left_to_train_on() -> None:
+    tested = [replace(slide, split="test") for slide in slides(9)]
+    with pytest.raises(ManifestError, match="no slide is left to train on"):
+        split_of_manifest(tested, 0.2, 0)
+
+
+def test_spaces_around_ids_of_clams_files(tmp_path: Path) -> None:
+    path = tmp_path / "splits_0.csv"
+    path.write_text(",train,val,test\n0, a ,b,\n1,c,,\n", encoding="utf-8")
+    found = read_clam(path)
+    assert (found.train, found.val, found.test) == (("a", "c"), ("b",), ())

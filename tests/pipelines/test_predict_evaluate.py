@@ -86,11 +86,12 @@ def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
     assert slide["balanced_accuracy"]["low"] <= slide["balanced_accuracy"]["value"]
     names = {path.name for path in (tmp_path / "eval").iterdir()}
     assert names == {
-        "metrics.csv", "metrics.json", "slides.png", "slides_by_centre.png", "tiles.png",
-        "tiles_by_centre.png",
+        "metrics.csv", "metrics.json", "not_judged.csv", "slides.png", "slides_by_centre.png",
+        "tiles.png", "tiles_by_centre.png",
     }  # fmt: skip
     brief = evaluate(out, manifest, tmp_path / "brief", is_brief=True)
-    assert {path.name for path in (tmp_path / "brief").iterdir()} == {"metrics.csv", "metrics.json"}
+    names = {path.name for path in (tmp_path / "brief").iterdir()}
+    assert names == {"metrics.csv", "metrics.json", "not_judged.csv"}
     for level in ("slide", "tile"):
         points = {
             name: e["value"] for name, e in brief[level]["all"].items() if name != "num_cases"
@@ -176,7 +177,7 @@ def test_evaluate_refuses_what_does_not_belong(
         evaluate(other, manifest, tmp_path / "e")
     text = out.read_text().splitlines()
     out.write_text("\n".join([text[0], text[1].rpartition(",")[0] + ",nan"]))
-    with pytest.raises(ArtifactError, match="no numbers"):
+    with pytest.raises(ArtifactError, match=r"s00, row 1 below the header: .* do not lie in 0-1"):
         evaluate(out, manifest, tmp_path / "e")
 
 

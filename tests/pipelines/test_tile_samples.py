@@ -153,7 +153,12 @@ def test_stores_give_rows(tmp_path: Path) -> None:
     make_store(tmp_path / "run" / "tiles" / "s.zarr", tiles)
     make_store(tmp_path / "run" / "tiles" / "none.zarr", tiles[:0])
     (tmp_path / "run" / "tiles" / "torn.zarr").mkdir()
-    (tmp_path / "run" / "process_list.csv").write_text("slide_id,status,centre\ns,done,north\n")
+    (tmp_path / "run" / "process_list.csv").write_text(
+        "slide_id,status,reason,centre\n"
+        "s,done,,north\nnone,done,,\ntorn,done,,\nold,failed,too coarse,\n"
+    )
+    make_store(tmp_path / "run" / "tiles" / "old.zarr", tiles)
+    make_store(tmp_path / "run" / "tiles" / "gone.zarr", tiles)
     samples = sample_slides(tmp_path / "run", size_px=64, tiles_per_slide=3)
     found = {sample.slide_id: sample for sample in samples}
     sample = found["s"]
@@ -162,6 +167,8 @@ def test_stores_give_rows(tmp_path: Path) -> None:
     assert (sample.tiles_NHW3 == tiles[[0, 4, 8]]).all()
     assert found["none"].problem == "its store holds no tiles"
     assert "not a tile store" in found["torn"].problem
+    assert found["old"].problem == "no tiles. too coarse."
+    assert found["gone"].problem.startswith("no tiles. not in the run's table: list it again")
     cut = sample_slides(tmp_path / "run" / "tiles" / "s.zarr", size_px=32, tiles_per_slide=1)
     assert (cut[0].tiles_NHW3[0] == tiles[0, 16:48, 16:48]).all()
     large = sample_slides(tmp_path / "run" / "tiles" / "s.zarr", size_px=128, tiles_per_slide=1)

@@ -189,7 +189,7 @@ def test_a_run_goes_on_past_a_bad_store(source: Path, tmp_path: Path, workers: i
     make_store(source.parent / "c.zarr", he_tiles(4, seed=3))
     (source.parent / "b.zarr").mkdir()
     (source.parents[1] / "process_list.csv").write_text(
-        "slide_id,status,reason\na,done,\nlost,failed,no such file\n"
+        "slide_id,status,reason\na,done,\nb,done,\nc,done,\nlost,failed,no such file\n"
     )
     outcomes = normalize_run(tmp_path / "run", tmp_path / "out", CONFIG, workers=workers)
     found = {outcome.slide_id: outcome for outcome in outcomes}
