@@ -173,9 +173,9 @@ def run(
 ) -> None:
     """From slides, and pictures of a microscope, to a report: all from one file.
 
-    Stages: tile, stain, features, weak, predict, evaluate, adapt, microscope, report; those for
-    which the settings or the table of slides give no reason are left out. A second run does only
-    what changed, and a killed one goes on where it was. Examples:
+    Stages: tile, style, stain, features, weak, predict, evaluate, adapt, microscope, report; those
+    for which the settings or the table of slides give no reason are left out. A second run does
+    only what changed, and a killed one goes on where it was. Examples:
 
         pathology init --stage run && pathology run run.yaml
 
@@ -207,7 +207,10 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")] = Path(),
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="tile, stain, stain_train, stain_full or run; repeatable. Default: all."),
+        typer.Option(
+            help="tile, stain, stain_train, stain_full, weak, adapt or run; repeatable. "
+            "Default: all."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
 ) -> None:

@@ -38,7 +38,8 @@ def write_report(run: Path, out: Path | None = None, stain_run: Path | None = No
 
     out        the page, or a folder for it; default: report.html in the run
     stain_run  the run's normalized copy, to show tiles before and after
-    Raises ArtifactError where the folder holds no run. What else is missing is left out.
+    Raises ArtifactError where the folder holds no run, or stain_run is none. What else is missing
+    is left out.
     """
     outcomes = _outcomes(run)
     page = out or run
@@ -103,11 +104,9 @@ def _read_record(run: Path) -> dict[str, Any]:
 def _read_stains(stain_run: Path | None) -> dict[str, StainOutcome]:
     if stain_run is None:
         return {}
-    try:
-        rows = read_stain_table(stain_run / "stain.csv")
-    except (OSError, ValueError, TypeError):
-        return {}
-    return {row.slide_id: row for row in rows}
+    if not stain_run.is_dir():
+        raise ArtifactError(f"{stain_run}: no such folder. Give what pathology stain apply wrote")
+    return {row.slide_id: row for row in read_stain_table(stain_run / "stain.csv")}
 
 
 def _grades(run: Path) -> dict[str, str]:

@@ -117,14 +117,18 @@ def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     return rows, remarks
 
 
-def _slides_below(folder: Path) -> Iterable[Path]:
+def _slides_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterable[Path]:
+    """Slides in a folder and in those below it; a link to a folder above leads nowhere."""
+    here = above | {folder.resolve()}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
+            continue
+        if path.is_dir() and path.resolve() in here:
             continue
         if path.is_dir() and not path.name.lower().endswith(".ome.zarr"):
             if any(child.suffix.lower() == ".dcm" for child in path.iterdir()):
                 yield path
             else:
-                yield from _slides_below(path)
+                yield from _slides_below(path, here)
         elif path.name.lower().endswith(SLIDE_SUFFIXES):
             yield path

@@ -228,3 +228,14 @@ def test_two_long_ids_are_two(tmp_path: Path) -> None:
     found = read_manifest(written(tmp_path, f"slide_path\n{rows}good.svs\n"))
     assert ids(found) == ["good"]
     assert len(found.rejected) == 2
+
+
+def test_a_link_to_a_folder_above_leads_nowhere(tmp_path: Path) -> None:
+    below = tmp_path / "slides" / "below"
+    below.mkdir(parents=True)
+    (below / "a.svs").write_bytes(b"")
+    (below / "up").symlink_to(tmp_path / "slides")
+    (tmp_path / "slides" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.svs").write_bytes(b"")
+    assert ids(read_manifest(tmp_path / "slides")) == ["a", "b"]

@@ -183,7 +183,7 @@ def test_damaged_and_missing_files_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "overlays").mkdir()
     (tmp_path / "overlays" / "a.jpg").write_bytes(b"no picture")
     (tmp_path / "tiles" / "a.zarr").mkdir(parents=True)
-    page = write_report(tmp_path, stain_run=tmp_path / "nothing").read_text()
+    page = write_report(tmp_path).read_text()
     assert "no run record" in page and "<img" not in page
 
 
@@ -226,3 +226,9 @@ def test_fifty_slides_of_noise_stay_below_the_limit(tmp_path: Path) -> None:
     page = write_report(run, stain_run=tmp_path / "stained")
     assert 3_000_000 < page.stat().st_size < MAX_BYTES
     assert page.read_text().count("<img") >= 50
+
+
+def test_a_normalized_copy_that_is_not_there_is_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [done("a")])
+    with pytest.raises(ArtifactError, match="nope: no such folder"):
+        write_report(run, stain_run=tmp_path / "nope")
