@@ -36,6 +36,7 @@ from pipelines.adapt_inputs import (
     labels_of,
     read_domain,
     sampling_of,
+    say_absent_names,
 )
 from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_start import Start, read_start
@@ -165,6 +166,7 @@ def read_domains(
     start = None if options.start is None else read_start(options.start)
     if start is not None and not config.classes:
         config = config.model_copy(update={"classes": start.card.grades})
+    say_absent_names(config, (known, hidden), options.tile_labels, say)
     classes = classes_of(known, config, say)
     class_of, hidden_class_of = (class_numbers(r, classes, config) for r in (known, hidden))
     is_features = [isinstance(side, FeatureInput) for side in (source, target)]

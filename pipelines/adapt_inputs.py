@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pathology.stain.contract import StainMismatch
 from pipelines.adapt_tiles import TileSink, Values
 from pipelines.grade_order import order_of
 from pipelines.input_kinds import TileInput
+from pipelines.prediction_tables import read_tile_predictions
 from pipelines.tile_labels import TileLabels
 from pipelines.tile_samples import Sampling, iter_samples
 
@@ -108,6 +109,29 @@ def classes_of(
     if remark:
         say(remark)
     return tuple(order)
+
+
+def say_absent_names(
+    config: AdaptConfig,
+    sides: Iterable[Mapping[str, SlideRecord]],
+    tile_labels: Path | None,
+    say: Say,
+) -> None:
+    """Say which names of class_map no label has, as a misspelt one.
+
+    sides        records of source and target by slide
+    tile_labels  a table of predictions, whose grades are labels, too
+
+    That is no error: a run's map is that of pictures that only test, too, and of all targets.
+    """
+    labels = {record.label for side in sides for record in side.values() if record.label}
+    if tile_labels is not None and not labels.issuperset(config.class_map):
+        labels.update(read_tile_predictions(tile_labels).grades)
+    absent = [name for name in config.class_map if name not in labels]
+    if not absent:
+        return
+    found = ", ".join(sorted(labels)) or "none"
+    say(f"class_map: no label is called {', '.join(map(repr, absent))} (labels: {found})")
 
 
 def class_numbers(

@@ -105,10 +105,10 @@ def tile(
 
         pathology tile manifest.csv --out run --dry-run
     """
+    from pipelines.given_mpp import require_mpp
     from pipelines.tile import TileOptions, run_tiling
 
-    if assume_mpp is not None and not 0.05 <= assume_mpp <= 10:
-        raise typer.BadParameter("must lie in 0.05-10 um/px", param_hint="--assume-mpp")
+    require_mpp(assume_mpp, "--assume-mpp")
     options = TileOptions(
         manifest=manifest,
         out=out,

@@ -85,6 +85,7 @@ def train_adapt(
         --set encoder_rate=0.1 --set augmented=4
     """
     from pathology.adapt.config import AdaptConfig
+    from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
     from pipelines.adapt_features import look_at_domain
     from pipelines.adapt_processes import launched, read_together
@@ -92,8 +93,11 @@ def train_adapt(
     from pipelines.adapt_train import AdaptOptions, Domains, has_twin, read_domains, run_folder
     from pipelines.adapt_train import train_adapt as run_training
     from pipelines.first_process import is_first, tell
+    from pipelines.given_mpp import MAX_TILE_MPP, require_mpp
     from pipelines.progress import counting, telling
 
+    require_file_place(out, source, target, labels, target_labels, weights, config)
+    require_mpp(mpp, "--mpp", MAX_TILE_MPP)
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]
     settings = load_config(AdaptConfig, config, [*(set_ or ()), *words])
@@ -128,15 +132,15 @@ def train_adapt(
 
 
 def _mpp_of(word: str | None) -> float | Literal["auto"] | None:
-    """Microns per pixel, or that they are to be guessed."""
+    """Microns per pixel, or that they are to be guessed. Raises ConfigError for neither."""
     from pathology.core.errors import ConfigError
+    from pipelines.given_mpp import require_mpp
 
     if word is None or word == "auto":
         return word if word is None else "auto"
     try:
         found = float(word)
-    except ValueError:
-        found = 0.0
-    if not found > 0:
-        raise ConfigError(f"--target-mpp {word}: neither a number above 0 nor auto")
+    except ValueError as error:
+        raise ConfigError(f"--target-mpp {word}: neither a number nor auto") from error
+    require_mpp(found, "--target-mpp")
     return found

@@ -47,7 +47,7 @@ def stain_fit(
     from pipelines.stain_fit import fit_model
 
     overrides = [f"method={method}", *(set_ or ())]
-    reference = fit_model(target, out, load_config(StainConfig, None, overrides))
+    reference = fit_model(target, out, load_config(StainConfig, None, overrides), print)
     print(f"{out}: fitted to {target}, fingerprint {reference.fingerprint}")
     print(f"Next: pathology stain apply RUN --model {out} --out RUN/stain")
 

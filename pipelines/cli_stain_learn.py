@@ -98,10 +98,13 @@ def stain_styles(
     set_: Overrides = None,
 ) -> None:
     """Show each slide's stain vectors, and keep its tiles' own in its store for training."""
+    from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
     from pathology.stain.config import StainConfig
     from pipelines.stain_styles import list_styles, write_styles
 
+    if out is not None:
+        require_file_place(out, source)
     rows = list_styles(source, load_config(StainConfig, None, set_ or ()), tiles_per_slide)
     for row in rows:
         print(row.line())

@@ -20,7 +20,9 @@ from pathology.inference.objectives import Objectives, nominal_scale, read_objec
 from pathology.inference.recorder import Recorder
 from pathology.inference.screen import Screen
 from pathology.inference.session_saver import SessionSaver
+from pipelines.given_mpp import require_mpp
 from pipelines.live_model import load_live
+from pipelines.live_places import require_places
 from pipelines.live_server import serving
 from pipelines.live_sources import SourceOptions, source_of
 
@@ -67,8 +69,12 @@ def run_live(
     """Run a session to its end and return it.
 
     on_start  called with the session and the page's address, "" without a page
+    Raises ConfigError, before any frame, for a scale that no microscope has, and for places where
+    nothing can be kept.
     """
-    known = read_objectives(options.objectives)
+    require_places(options.source, options.record, options.save)
+    require_mpp(options.asked.assume_mpp, "--assume-mpp")
+    known = known_objectives(options, say)
     scale = scale_of(options, known)
     source = source_of(options.source, options.asked)
     model = load_live(
@@ -108,11 +114,26 @@ def run_live(
     return session
 
 
+def known_objectives(options: LiveOptions, say: Callable[[str], None]) -> Objectives:
+    """Those that were calibrated; with --mpp, which needs none, a damaged file is only said.
+
+    Raises ConfigError for one without.
+    """
+    try:
+        return read_objectives(options.objectives)
+    except ConfigError as damaged:
+        if options.mpp is None:
+            raise
+        say(f"{damaged}; going on without its objectives, by --mpp {options.mpp:g}")
+        return Objectives()
+
+
 def scale_of(options: LiveOptions, known: Objectives) -> Scale:
     """Microns per pixel: given, calibrated, by arithmetic, or left to the source.
 
-    Raises ConfigError for an objective that nobody knows.
+    Raises ConfigError for an objective that nobody knows, and for what no microscope has.
     """
+    require_mpp(options.mpp, "--mpp")
     if options.mpp is not None:
         return Scale(options.mpp, "given", options.objective or "")
     if options.objective is None:

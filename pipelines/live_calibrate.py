@@ -43,6 +43,8 @@ def calibrate(options: CalibrateOptions) -> Objective:
     if options.glass is not None:
         color = glass_color(read_picture(options.glass.stem, options.glass).pixels)
     if options.length_um is not None and options.length_px is not None:
+        if not options.length_px > 0:
+            raise ConfigError(f"--length-px {options.length_px:g}: must be above 0")
         mpp = options.length_um / options.length_px
         how = f"{options.length_um:g} um over {options.length_px:g} px"
     elif pixels is None:

@@ -15,6 +15,7 @@ from pathology.slides.reader import Pixels
 from pathology.stain.config import StainConfig
 from pathology.stain.contract import require_same_stain
 from pipelines.classifier import load_for_use
+from pipelines.given_mpp import require_mpp
 from pipelines.input_kinds import look_at
 from pipelines.live_model import live_stain_of, require_tiles
 from pipelines.tile_samples import Sampling, iter_samples
@@ -37,8 +38,10 @@ def write_limits(
 
     assume_mpp  of pictures that state none
     stain       the model that its tiles were normalized by, if they were
-    Tiles without tissue do not count. Raises ArtifactError where too few are left.
+    Tiles without tissue do not count. Raises ArtifactError where too few are left, ConfigError for
+    microns per pixel that no microscope has.
     """
+    require_mpp(assume_mpp, "--assume-mpp")
     classifier = load_for_use(model, "cpu", weights)
     size_px, mpp = require_tiles(model, classifier.card)
     live = live_stain_of(model, classifier.card, stain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathology.slides.ome_writer import PyramidConfig
 from pathology.stain.config import StainConfig
 from pathology.stain.load import is_learned, load_model
 from pathology.stain.outcome import StainOutcome
-from pathology.tiling.outcome import DONE, FAILED
+from pathology.tiling.outcome import DONE, EMPTY, FAILED
 from pipelines.input_kinds import look_at
 from pipelines.progress import progress
 from pipelines.stain import apply_recipe
@@ -23,6 +24,7 @@ from pipelines.stain_recipe import Recipe
 PRELOAD = ("pathology.stain.normalize_store", "pipelines.stain_slide", "pipelines.stain_tiles")
 PRELOAD_LEARNED = (*PRELOAD, "pathology.stain.learned")  # torch takes seconds to load
 MAX_LISTED = 10
+ALREADY = "already complete"  # what the reason of a member says that an earlier run has done
 PYRAMID = "pyramid."  # what overrides of those settings start with
 
 
@@ -110,20 +112,24 @@ def settings_of(
 
 
 def summary(outcomes: Sequence[StainOutcome], source: str, unit: str, seconds: float) -> str:
-    """The run in a line."""
+    """The run in a line: members that are done, those that are not, and what was rendered."""
+    num = Counter(outcome.status for outcome in outcomes)
+    num_ready = sum(outcome.reason == ALREADY for outcome in outcomes)
     num_tiles = sum(outcome.num_tiles for outcome in outcomes)
     num_passed = sum(outcome.num_passed_through for outcome in outcomes)
-    num_failed = sum(outcome.status == FAILED for outcome in outcomes)
     what = unit if unit == "pictures" else "slides"
+    before = f" ({num_ready} of them before)" if num_ready else ""
+    said = [f"{num[DONE]} {what} normalized to {source}{before}"]
+    said += [f"{num[EMPTY]} without tiles"] if num[EMPTY] else []
+    said.append(f"{num[FAILED]} failed")
     rate = f" ({num_tiles / seconds:,.0f} {unit}/s)" if num_tiles and seconds > 0 else ""
-    return (
-        f"{len(outcomes)} {what} normalized to {source}, {num_failed} failed; {num_tiles:,} "
-        f"{unit}, {num_passed:,} passed through unchanged, in {seconds:.1f} s{rate}"
-    )
+    tiles = f"{num_tiles:,} tiles, " if num_tiles and unit != "pictures" else ""
+    passed = f"{tiles}{num_passed:,} passed through unchanged; " if num_tiles else ""
+    return f"{', '.join(said)}; {passed}{seconds:.1f} s{rate}"
 
 
 def _line(outcome: StainOutcome, unit: str) -> str:
     said = f" ({outcome.reason})" if outcome.reason else ""
-    if unit == "pictures":
-        return f"{outcome.slide_id}: {outcome.status}{said}"
-    return f"{outcome.slide_id}: {outcome.status}, {outcome.num_tiles:,} tiles{said}"
+    is_counted = unit != "pictures" and outcome.num_tiles
+    tiles = f", {outcome.num_tiles:,} tiles" if is_counted else ""
+    return f"{outcome.slide_id}: {outcome.status}{tiles}{said}"

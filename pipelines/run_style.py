@@ -39,7 +39,7 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
         given = look_at(run.folder.out)
         target = replace(_some(given, targets), path=given.path / centre)
         if learned is None:
-            fit_model(target, product, config)
+            fit_model(target, product, config, tell)
             return 0
         options = TrainOptions(device=run.options.device, num_devices=run.options.num_devices)
         with counting("style", learned.steps, "steps", is_shown=is_first()) as show:
@@ -61,5 +61,6 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
 
 
 def _some(given: TileInput, slide_ids: Collection[str]) -> TileInput:
-    """The stores of some slides of a run."""
-    return replace(given, stores=tuple(p for p in given.stores if p.stem in slide_ids))
+    """Some slides of a run, those of them that have no tiles left out."""
+    stores = tuple(path for path in given.stores if path.stem in slide_ids)
+    return replace(given, stores=stores, rejected=())

@@ -11,8 +11,10 @@ from typing import Literal
 from pathology.core.batch import Batch
 from pathology.core.errors import ArtifactError
 from pathology.core.supervise import Task, attempt
+from pathology.core.table import SLIDE_SUFFIXES
 from pathology.stain.normalize_store import normalize_store
 from pathology.stain.outcome import StainOutcome, failed
+from pipelines.flat_pictures import SUFFIXES
 from pipelines.input_kinds import TileInput
 from pipelines.stain_recipe import Failure, Recipe, failure
 from pipelines.stain_slide import SlideJob, stain_slide
@@ -30,6 +32,7 @@ USUAL: dict[str, Format] = {
     "images": "tiles",
 }  # fmt: skip
 TIFF_NAMES = (".tif", ".tiff")
+FILE_NAMES = (*SUFFIXES, *SLIDE_SUFFIXES)  # what nobody calls a folder
 GROUP = 64  # pictures that one process does, since starting it takes as long as some of them
 
 
@@ -72,6 +75,8 @@ def jobs_of(given: TileInput, out: Path, wanted: Format | None = None) -> list[J
     kind = wanted or USUAL[given.kind]
     _require_sense(given, kind)
     jobs = _of_stores(given, out, kind) if given.stores else _of_slides(given, out, kind)
+    if out.suffix.lower() in FILE_NAMES and not out.is_dir():
+        _require_file(jobs, out, kind)
     own = [job for job in jobs if job.target.resolve() == job.source.resolve()]
     is_inside = given.kind in ("manifest", "images") and given.path.is_dir()
     if own or (is_inside and out.resolve().is_relative_to(given.path.resolve())):
@@ -204,6 +209,15 @@ def _require_sense(given: TileInput, kind: Format) -> None:
             f"{given.path}: --format tiles needs pictures or tiles, not whole slides. Take "
             "--format ome-tiff, or tile first and give the run"
         )
+
+
+def _require_file(jobs: Sequence[Job], out: Path, kind: Format) -> None:
+    """Raise ArtifactError where --out is named as a file and would become a folder."""
+    if any(job.target == out for job in jobs):
+        return
+    name = {"tiles": ".png", "ome-tiff": ".ome.tiff"}.get(kind)
+    or_file = f", or for a single one a name that ends in {name}" if name else ""
+    raise ArtifactError(f"--out {out}: would be a folder of that name. Give a folder{or_file}")
 
 
 def _of_stores(given: TileInput, out: Path, kind: Format) -> list[Job]:

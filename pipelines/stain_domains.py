@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -75,15 +75,21 @@ def read_domains(
     assume_mpp: float | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Domains:
-    """Tiles of every source and of the target, all at one resolution, with their styles."""
+    """Tiles of every source and of the target, all at one resolution, with their styles.
+
+    Raises StainError where a centre that is to be held out is none of the sources', where none is
+    left, and where resolutions differ.
+    """
     targets = _sampled(as_input(target), config, config.mpp, assume_mpp, say)
     known = [slide.mpp for slide in targets if slide.mpp]
     mpp = config.mpp or (float(np.median(known)) if known else None)
+    inputs = [as_input(source) for source in sources]
     found = [
         (slide, slide.centre or given.path.stem)
-        for given in map(as_input, sources)
+        for given in inputs
         for slide in _sampled(given, config, mpp, assume_mpp, say)
     ]
+    _require_known(config.holdout_centres, {centre for _, centre in found}, inputs)
     kept = [(slide, centre) for slide, centre in found if centre not in config.holdout_centres]
     if not kept:
         held = ", ".join(config.holdout_centres)
@@ -158,6 +164,25 @@ def _sampled(
         raise StainError(f"{path}: no stained tissue to learn from ({problem}). Give H&E tissue")
     say(f"{path}: {num_tiles:,} tiles of {len(usable)} slides")
     return usable
+
+
+def _require_known(
+    holdout: Sequence[str], centres: Collection[str], inputs: Sequence[TileInput]
+) -> None:
+    """Raise StainError for a centre to be held out that no source has.
+
+    centres  of the slides that were sampled; those that are in inputs alone, as of slides that
+             cannot be read, or that a run does not train on, are known, too
+    """
+    listed = {slide.centre for given in inputs for slide in given.slides}
+    listed |= {centre for given in inputs for _, centre in given.centres}
+    known = (listed | set(centres)) - {""}
+    unknown = [centre for centre in holdout if centre not in known]
+    if unknown:
+        raise StainError(
+            f"holdout_centres: no source has a centre {', '.join(map(repr, unknown))}. Their "
+            f"centres: {', '.join(sorted(known))}"
+        )
 
 
 def _require_one_mpp(slides: Sequence[SlideTiles], mpp: float | None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from pathology.core.artifact import require_file_place
 from pathology.stain.config import StainConfig
 from pathology.stain.fit import Classical, fit_reference
 from pathology.stain.matrix import Pixels
@@ -20,55 +21,87 @@ TILE_PX = 256  # of pictures and slides; stores have a size of their own
 MAX_SLIDES = 50  # enough for a style
 MAX_PICTURES = 500
 MAX_TOLD = 3
+MAX_LISTED = 10  # of those that are left out
+
+Member = tuple[str, Pixels, str]  # its id, tiles (n, H, W, 3), and why there are none
 
 
-def fit_model(target: Path | TileInput, out: Path, config: StainConfig) -> Classical:
+def fit_model(
+    target: Path | TileInput,
+    out: Path,
+    config: StainConfig,
+    say: Callable[[str], None] = lambda line: None,
+) -> Classical:
     """Fit a style by config.method and write it to out as JSON.
 
     target  a run folder or one tile store, a picture or a folder of them, a manifest or a slide;
             of many, 50 slides or 500 pictures are taken
-    Members that cannot be read are left out. Raises StainError or ArtifactError, with the reasons,
-    where none shows H&E, and then writes nothing.
+    Members that cannot be read, or show no stain that can be measured, are left out, and said.
+    Raises StainError or ArtifactError, with the reasons, where none shows H&E, and then writes
+    nothing.
     """
     given = as_input(target)
-    reference = fit_reference(iter_pixels(given, config), config, source=given.path.name)
+    require_file_place(out, given.path)
+    taken: list[str] = []
+    left_out: list[str] = []
+    reference = fit_reference(
+        iter_pixels(given, config, on_taken=taken.append, on_left_out=left_out.append),
+        config,
+        source=given.path.name,
+        on_left_out=lambda problem: left_out.append(f"{taken[-1]}: {problem}"),
+    )
     reference.save(out)
+    for line in left_out[:MAX_LISTED]:
+        say(f"left out: {line}")
+    if len(left_out) > MAX_LISTED:
+        say(f"left out: {len(left_out) - MAX_LISTED} more")
     return reference
 
 
-def iter_pixels(target: Path | TileInput, config: StainConfig) -> Iterator[Pixels]:
+def iter_pixels(
+    target: Path | TileInput,
+    config: StainConfig,
+    *,
+    on_taken: Callable[[str], None] = lambda slide_id: None,
+    on_left_out: Callable[[str], None] = lambda line: None,
+) -> Iterator[Pixels]:
     """Tiles (n, H, W, 3) of each slide, store or picture of a target, one after the other.
 
+    on_taken     called with the slide's id before its tiles come
+    on_left_out  called with id and problem of one that has none
     Raises StainError at the end where none could be read.
     """
     given = as_input(target)
     problems: list[str] = []
     num_read = 0
-    if given.stores:
-        found = _of_stores(given.stores, config)
-    else:
-        most = MAX_PICTURES if given.kind == "images" else MAX_SLIDES
-        sampling = Sampling(TILE_PX, config.num_sample_tiles)
-        found = (
-            (sample.tiles_NHW3, f"{sample.slide_id}: {sample.problem}")
-            for sample in iter_samples(given, sampling, most)
-        )
-    for tiles, problem in found:
+    for slide_id, tiles, problem in _members(given, config):
         if len(tiles):
             num_read += 1
+            on_taken(slide_id)
             yield tiles
         else:
-            problems.append(problem)
+            problems.append(f"{slide_id}: {problem}")
+            on_left_out(problems[-1])
     if not num_read:
         told = "; ".join(sorted(problems)[:MAX_TOLD])
         raise StainError(f"{given.path}: no pixels to fit a stain to ({told or 'it is empty'})")
 
 
-def _of_stores(stores: tuple[Path, ...], config: StainConfig) -> Iterator[tuple[Pixels, str]]:
+def _members(given: TileInput, config: StainConfig) -> Iterator[Member]:
+    if given.stores:
+        yield from _of_stores(given.stores, config)
+        return
+    most = MAX_PICTURES if given.kind == "images" else MAX_SLIDES
+    sampling = Sampling(TILE_PX, config.num_sample_tiles)
+    for sample in iter_samples(given, sampling, most):
+        yield sample.slide_id, sample.tiles_NHW3, sample.problem
+
+
+def _of_stores(stores: tuple[Path, ...], config: StainConfig) -> Iterator[Member]:
     """Tiles of 50 stores at most, evenly chosen; none, and why, of one that cannot be read."""
     step = -(-len(stores) // MAX_SLIDES)
     for path in stores[::step]:
         try:
-            yield sample_tiles(open_tiles(path), config), f"{path.stem}: it holds no tiles"
+            yield path.stem, sample_tiles(open_tiles(path), config), "it holds no tiles"
         except FAULTS as fault:
-            yield np.zeros((0, 1, 1, 3), np.uint8), f"{path.stem}: {fault}"
+            yield path.stem, np.zeros((0, 1, 1, 3), np.uint8), str(fault)

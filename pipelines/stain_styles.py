@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from pathology.core.artifact import fingerprint, publish, write_text
 from pathology.stain.config import StainConfig
+from pathology.stain.macenko import estimate_stains
 from pathology.stain.matrix import angle_between
-from pathology.stain.styles import tile_styles
+from pathology.stain.stains import ONE_STAIN
+from pathology.stain.styles import is_textbook, tile_styles
 from pathology.tiling.store import open_tiles, read_attributes
 from pathology.tiling.zarr_text import column_attributes, read_column, write_column
 from pipelines.tile_samples import SlideTiles, sample_slides
@@ -72,6 +74,9 @@ def _row(slide: SlideTiles, config: StainConfig) -> StyleRow:
     if not len(slide.tiles_NHW3):
         return StyleRow(slide.slide_id, slide.centre, problem=slide.problem or "no tiles")
     matrices = styles_of(slide, config).astype(np.float64)
+    problem = _problem(slide, matrices, config)
+    if problem:
+        return StyleRow(slide.slide_id, slide.centre, len(matrices), problem=problem)
     mean = matrices.mean(axis=0)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     h_spread, e_spread = (
@@ -82,6 +87,16 @@ def _row(slide: SlideTiles, config: StainConfig) -> StyleRow:
     return StyleRow(
         slide.slide_id, slide.centre, len(matrices), hematoxylin, eosin, h_spread, e_spread
     )
+
+
+def _problem(slide: SlideTiles, matrices: NDArray[np.float64], config: StainConfig) -> str:
+    """Why nothing was measured of a slide, in the words of `stain apply`, or "".
+
+    matrices  (N, 2, 3) of its tiles, all of them the textbook's where none could be measured
+    """
+    if not is_textbook(matrices):
+        return ""
+    return estimate_stains(slide.tiles_NHW3, config).problem or f"on no single tile: {ONE_STAIN}"
 
 
 def styles_of(slide: SlideTiles, config: StainConfig) -> Matrices:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pathology import __version__
-from pathology.core.artifact import fingerprint
+from pathology.core.artifact import fingerprint, require_file_place
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import CycleStep, told
@@ -74,6 +74,7 @@ def train_model(
     """
     started = now()
     given = as_input(target)
+    require_file_place(out, given.path, *(as_input(source).path for source in sources))
     domains = read_domains(sources, given, config, options.assume_mpp, say)
     name = given.path.name
     return train_on(domains, name, out, config, options, started, on_step=on_step, say=say)

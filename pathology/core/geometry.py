@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pathology.core.config import StageConfig
 
-MIN_MPP, MAX_MPP = 0.05, 10.0  # outside of this a value is a mistake, not a microscope
+MIN_MPP, MAX_MPP = 0.02, 10.0  # outside of this a value is a mistake; 100x on small pixels: 0.024
 
 
 class TileSpec(StageConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pydantic import Field
@@ -68,6 +69,12 @@ def nominal_scale(objective: str, camera_um: float, adapter: float) -> Scale:
         power = float(objective.lower().removesuffix("x"))
     except ValueError:
         power = 0.0
-    if power <= 0:
+    if not 0 < power < math.inf:
         raise ConfigError(f"objective {objective!r}: expected a magnification, e.g. 20x")
-    return Scale(camera_um / (power * adapter), "nominal, not calibrated", objective)
+    mpp = camera_um / (power * adapter) if adapter > 0 else math.nan
+    if not MIN_MPP <= mpp <= MAX_MPP:
+        raise ConfigError(
+            f"objective {objective!r} with --camera-um {camera_um:g} and --adapter {adapter:g}: "
+            f"{mpp:.4g} um/px is not that of a microscope ({MIN_MPP}-{MAX_MPP})"
+        )
+    return Scale(mpp, "nominal, not calibrated", objective)

@@ -13,9 +13,14 @@ from pathology.core.errors import ConfigError
 from pathology.slides.reader import Pixels
 
 LEAST_LINES = 4
+LEAST_PX = 2  # of an edge: less has no direction
 LEAST_MATCH = 0.6  # of the lines with themselves, a division further
 OVERTONES = 3
 FINE = 2001  # frequencies that are tried around the first guess
+NO_RULING = (
+    "no ruling is plain to see in the picture. Give a sharp one of a stage micrometer with "
+    f"{LEAST_LINES} divisions or more, or a known length: --length-um with --length-px"
+)
 Signal = NDArray[np.float64]
 
 
@@ -35,6 +40,8 @@ def measure_ruling(pixels: Pixels) -> Ruling:
     Its direction is that of the strongest wave of the picture; across it, the distance of lines
     is the first at which the profile is like itself, made finer by its overtones.
     """
+    if min(pixels.shape[:2]) < LEAST_PX:
+        raise ConfigError(NO_RULING)
     lines = _lines(pixels)
     angle = _direction(lines)
     height, width = lines.shape
@@ -43,10 +50,7 @@ def measure_ruling(pixels: Pixels) -> Ruling:
     profile -= profile.mean()
     lag, match = _first_likeness(profile)
     if lag == 0 or match < LEAST_MATCH or len(profile) / lag < LEAST_LINES:
-        raise ConfigError(
-            "no ruling is plain to see in the picture. Give a sharp one of a stage micrometer "
-            f"with {LEAST_LINES} divisions or more, or a known length: --length-um with --length-px"
-        )
+        raise ConfigError(NO_RULING)
     return Ruling(_finer(profile, lag), math.degrees(angle), match)
 
 

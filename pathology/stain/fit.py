@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -28,11 +28,17 @@ REFERENCES: dict[str, type[ClassicalReference] | type[Unchanged]] = {
 }
 
 
-def fit_reference(samples: Iterable[Pixels], config: StainConfig, source: str = "") -> Classical:
+def fit_reference(
+    samples: Iterable[Pixels],
+    config: StainConfig,
+    source: str = "",
+    on_left_out: Callable[[str], None] = lambda problem: None,
+) -> Classical:
     """The style of one or more slides by config.method.
 
-    samples  pixels or tiles (..., 3) of each slide, 8-bit; looked at one after the other, so that
-             a generator needs memory for one slide only
+    samples      pixels or tiles (..., 3) of each slide, 8-bit; looked at one after the other, so
+                 that a generator needs memory for one slide only
+    on_left_out  called with the problem of a slide before the next one is looked at
     Of several slides, stain matrices give their median and distributions are pooled, each slide
     counted alike; slides that cannot be measured are left out. Raises StainError where none can.
     """
@@ -48,6 +54,7 @@ def fit_reference(samples: Iterable[Pixels], config: StainConfig, source: str = 
         problem = problem_of(tissue, part, config, kind.unfit)
         if problem:
             problems.add(problem)
+            on_left_out(problem)
         else:
             parts.append(part)
             whites.append(np.asarray(tissue.white_G3[0], np.float64))

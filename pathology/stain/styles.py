@@ -51,6 +51,11 @@ def tile_styles(tiles_NHW3: Pixels, config: StainConfig) -> Styles:
     return Styles(np.where(is_own[:, None, None], found, slide).astype(np.float32), is_own)
 
 
+def is_textbook(matrix_N23: NDArray[np.floating]) -> bool:
+    """Whether these styles of a slide's tiles are the textbook's: none could be measured."""
+    return bool((matrix_N23 == TEXTBOOK.stains.matrix.astype(np.float32)).all())
+
+
 def _slide_matrix(good_N23: NDArray[np.float32]) -> NDArray[np.float64]:
     if not len(good_N23):
         return TEXTBOOK.stains.matrix

@@ -1,5 +1,6 @@
 """Rulings drawn in known directions, and objectives kept in a file."""
 
+import math
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,13 @@ def test_tissue_and_nothing_are_no_ruling() -> None:
             measure_ruling(pixels)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 2), (3, 5), (9, 9)])
+def test_a_tiny_picture_is_no_ruling(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    with pytest.raises(ConfigError, match="no ruling is plain"):
+        measure_ruling(pixels)
+
+
 def test_the_color_of_glass_is_seen_beside_the_ruling() -> None:
     red, green, blue = glass_color(ruling(40, 0))
     assert abs(green / red - 0.97) < 0.02 and abs(blue / red - 0.9) < 0.02
@@ -69,3 +77,8 @@ def test_arithmetic_where_nothing_was_measured() -> None:
     assert nominal_scale("20", 3.45, 1.0).mpp == pytest.approx(0.1725)
     with pytest.raises(ConfigError, match="expected a magnification"):
         nominal_scale("oil", 3.45, 1.0)
+    for camera_um, adapter in ((0, 1), (-3.45, 1), (math.nan, 1), (3450, 1), (3.45, 0)):
+        with pytest.raises(ConfigError, match=r"--camera-um .* is not that of a microscope"):
+            nominal_scale("20", camera_um, adapter)
+    with pytest.raises(ConfigError, match="expected a magnification"):
+        nominal_scale("nan", 3.45, 1.0)

@@ -127,3 +127,20 @@ def test_two_peers_predict_by_their_mean(
     wanted = dict(zip(read.target.slide_ids, (each[0] + each[1]) / 2, strict=True))
     assert found == pytest.approx(wanted, abs=5e-3)  # tiles are stored as JPEG
     assert np.abs(each[0] - each[1]).max() > 0.02
+
+
+@pytest.mark.parametrize("option", ["--mpp", "--target-mpp"])
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "500"])
+def test_a_resolution_that_no_microscope_has_is_refused(
+    domains: tuple[Path, Path], tmp_path: Path, option: str, value: str
+) -> None:
+    source, target = domains
+    done = pathology(
+        "train", "adapt", "--source", source, "--target", target, "--out", tmp_path / "m.pt",
+        f"{option}={value}",
+    )  # fmt: skip
+    most = 100 if option == "--mpp" else 10  # tiles may be coarser than any scan
+    assert (done.returncode, done.stderr) == (
+        2, f"ConfigError: {option} {value}: must lie in 0.02-{most} um/px\n",
+    )  # fmt: skip
+    assert not any(tmp_path.iterdir())

@@ -12,7 +12,9 @@ from pathology.stain.config import StainConfig
 from pathology.stain.contract import StainMismatch
 from pathology.stain.fit import fit_reference
 from pathology.stain.normalize_store import normalize_store
+from pipelines.adapt_inputs import labels_of, say_absent_names
 from pipelines.adapt_train import AdaptOptions, train_adapt
+from pipelines.input_kinds import look_at
 from tests.pipelines.adapt_cohort import (
     EDGE,
     NUM,
@@ -37,6 +39,27 @@ def test_names_of_classes_are_mapped(
     mapped = config(class_map={"n": "benign", "aca": "malignant"})
     read = read_domains(source, other, mapped, options)
     assert sorted(read.target.label_S.tolist()) == [0] * (NUM // 2) + [1] * (NUM // 2)
+
+
+def test_a_name_to_map_that_no_label_has_is_said(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """No error: a map may be that of several targets, of which this one has no such label."""
+    source, target = domains
+    other = write_manifest(tmp_path / "target.csv", target, ("n", "malignant"))
+    options = AdaptOptions(device="cpu", weights=weights)
+    said: list[str] = []
+    mapped = config(class_map={"n": "benign", "typo": "malignant"})
+    read_domains(source, other, mapped, options, say=said.append)
+    assert "class_map: no label is called 'typo' (labels: benign, malignant, n)" in said
+    table = tmp_path / "predictions.csv"
+    table.write_text("slide_id,l0_x,l0_y,prob_n,prob_typo\ns,0,0,0.5,0.5\n")
+    records = labels_of(look_at(source).slides, None)
+    lines: list[str] = []
+    say_absent_names(mapped, [records], table, lines.append)  # its grades are labels, too
+    assert not lines
+    say_absent_names(mapped, [records], None, lines.append)
+    assert lines == ["class_map: no label is called 'n', 'typo' (labels: benign, malignant)"]
 
 
 def test_what_cannot_be_learned_from_is_named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -61,7 +62,8 @@ def test_a_broken_slide_costs_itself(slides: Path, tmp_path: Path, workers: int)
         "s0": "done", "s1": "done", "torn": "failed"
     }  # fmt: skip
     assert "incomplete" in rows["torn"]["reason"]
-    assert "3 slides normalized to textbook H&E" in said
+    assert "2 slides normalized to textbook H&E" in said
+    assert ", 1 failed; 24 tiles, 24 passed through unchanged; " in said
     assert f"Open: {out}" in said
     assert stored_fingerprint(out / "s0.ome.tiff") == rows["s0"]["fingerprint"]
     assert rows["s0"]["num_tiles"] == "12"
@@ -71,6 +73,9 @@ def test_a_broken_slide_costs_itself(slides: Path, tmp_path: Path, workers: int)
     assert record["outcomes"] == {"done": 2, "empty": 0, "failed": 1}
     names = {path.name for path in out.iterdir()}
     assert names == {"s0.ome.tiff", "s1.ome.tiff", "stain.csv", "run.json"}
+    _, said = apply(slides, "--out", out, "--workers", workers)
+    assert re.search(r"2 slides normalized to .* \(2 of them before\), 1 failed; \d", said)
+    assert "s0: done (already complete)" in said and "0 tiles" not in said
 
 
 def test_a_manifest_with_a_bad_row_loses_nothing(slides: Path, tmp_path: Path) -> None:
@@ -122,7 +127,7 @@ def test_one_picture_into_one_file(tmp_path: Path) -> None:
     Image.fromarray(tissue_pixels(100, 80)).save(tmp_path / "a.png")
     code, said = apply(tmp_path / "a.png", "--out", tmp_path / "b.png", "--workers", 0)
     assert code == 0
-    assert "1 pictures" in said
+    assert "1 pictures normalized to" in said and "; 0 passed through unchanged" in said
     with Image.open(tmp_path / "b.png") as image:
         assert image.size == (100, 80)
 
@@ -170,6 +175,33 @@ def test_formats_that_make_no_sense_are_refused(slides: Path, tmp_path: Path) ->
         (tmp_path / "model.json").write_text("{}{")
         apply(slides, "--out", out, "--model", tmp_path / "model.json")
     assert not out.exists()
+
+
+def test_pictures_that_failed_are_not_counted_as_normalized(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(tissue_pixels(100, 80)).save(folder / "a.png")
+    Image.new("L", (80, 80)).save(folder / "b.png")
+    code, said = apply(folder, "--out", tmp_path / "out", "--workers", 0)
+    assert code == 1
+    assert re.search(r"^1 pictures normalized to .*, 1 failed; 0 passed through", said, re.M)
+
+
+def test_a_folder_is_not_named_as_a_file(slides: Path, tmp_path: Path) -> None:
+    Image.fromarray(tissue_pixels(100, 80)).save(tmp_path / "a.png")
+    make_store(tmp_path / "run" / "tiles" / "s.zarr", he_tiles(4))
+    for given, name, hint in (
+        ("a.png", "b.jpg", r"a name that ends in \.png"),
+        ("slides", "b.tif", r"a name that ends in \.ome\.tiff"),
+        ("slides/s0.tif", "b.svs", r"a name that ends in \.ome\.tiff"),
+        ("run", "b.png", "Give a folder$"),
+    ):
+        with pytest.raises(ArtifactError, match=rf"{name}: would be a folder.*{hint}"):
+            apply(tmp_path / given, "--out", tmp_path / name)
+        assert not (tmp_path / name).exists()
+    (tmp_path / "b.jpg").mkdir()  # a folder that is there is meant
+    assert apply(tmp_path / "a.png", "--out", tmp_path / "b.jpg", "--workers", 0)[0] == 0
+    assert (tmp_path / "b.jpg" / "a.png").is_file()
 
 
 def test_no_input_is_its_own_output(slides: Path, tmp_path: Path) -> None:

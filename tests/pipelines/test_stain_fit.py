@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from pathology.core.errors import PathologyError
 from pathology.stain.config import StainConfig
@@ -13,6 +14,7 @@ from pathology.stain.load import load_model
 from pathology.stain.macenko import MacenkoReference
 from pathology.stain.saved_style import StainError
 from pipelines.stain_fit import fit_model, iter_pixels
+from tests.in_process import pathology
 from tests.stain.synthetic import he_tiles
 from tests.stain.test_normalize_store import make_store
 
@@ -57,6 +59,33 @@ def test_one_bad_member_does_not_spoil_the_rest(tmp_path: Path) -> None:
     (tmp_path / "run" / "tiles" / "c.zarr").mkdir()
     assert len(list(iter_pixels(tmp_path / "run", CONFIG))) == 1
     fit_model(tmp_path / "run", tmp_path / "m.json", CONFIG)
+
+
+def test_pictures_that_are_left_out_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "pics"
+    for name in ("deep.png", "glass.png", "grey.png"):
+        write_picture(folder / name, BAD[name][0])
+    Image.new("CMYK", (256, 256)).save(folder / "print.jpg")
+    write_picture(folder / "tissue.png", he_tiles(1, 256)[0])
+    done = pathology("stain", "fit", "--target", folder, "--out", tmp_path / "m.json")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for line, (name, problem) in zip(
+        lines,
+        (("deep", "16-bit"), ("glass", "too little stained"), ("grey", "grey"), ("print", "CMYK")),
+        strict=False,
+    ):
+        assert line.startswith(f"left out: {name}: ") and problem in line
+    assert lines[4].startswith(f"{tmp_path / 'm.json'}: fitted to ")
+
+
+def test_of_many_that_are_left_out_ten_are_named(tmp_path: Path) -> None:
+    folder, said = tmp_path / "pics", []
+    for number in range(13):
+        write_picture(folder / f"{number}.png", BAD["grey.png"][0])
+    write_picture(folder / "tissue.png", he_tiles(1, 256)[0])
+    fit_model(folder, tmp_path / "m.json", CONFIG, said.append)
+    assert len(said) == 11 and said[-1] == "left out: 3 more"
 
 
 BAD: dict[str, tuple[NDArray[np.generic], str]] = {

@@ -27,9 +27,9 @@ def test_a_screen_resolution_is_no_resolution() -> None:
         decide_spacing("s", None, [SCREEN], None)
 
 
-@pytest.mark.parametrize("mpp", [0.0, -1.0, 250.0, 0.049, 10.1, math.nan, math.inf])
+@pytest.mark.parametrize("mpp", [0.0, -1.0, 250.0, 0.019, 10.1, math.nan, math.inf])
 def test_an_implausible_manifest_is_refused(mpp: float) -> None:
-    with pytest.raises(SlideError, match=r"outside 0.05-10.0 um/px"):
+    with pytest.raises(SlideError, match=r"outside 0.02-10.0 um/px"):
         decide_spacing("s", mpp, [SLIDE], None)
 
 

@@ -1,0 +1,67 @@
+"""What a stain training and a table of styles are made of: centres, and pictures without stain."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pathology.core.manifest import SlideRecord
+from pathology.stain.config import StainConfig
+from pathology.stain.saved_style import StainError
+from pipelines.input_kinds import look_at
+from pipelines.stain_domains import read_domains
+from pipelines.stain_styles import list_styles
+from tests.in_process import pathology
+from tests.pipelines.test_stain_train import tiny, train_words, write_pictures
+from tests.stain.synthetic import he_tiles
+from tests.stain.test_normalize_store import make_store
+
+
+def test_a_centre_that_no_source_has_cannot_be_held_out(tmp_path: Path) -> None:
+    sources = [write_pictures(tmp_path / f"centre_{c}", he_tiles(4, 64)) for c in "ab"]
+    target, out = write_pictures(tmp_path / "target", he_tiles(4, 64, seed=1)), tmp_path / "m.pt"
+    words = train_words((sources[0], target), out, 20)
+    done = pathology(*words, "--set", "holdout_centres=[nowhere]")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "StainError: holdout_centres: no source has a centre 'nowhere'. Their centres: centre_a",
+    )
+    assert not out.exists()
+    with pytest.raises(StainError, match=r"'centre_c', 'x'. Their centres: centre_a, centre_b$"):
+        read_domains(sources, target, tiny(holdout_centres=["centre_c", "centre_a", "x"]))
+
+
+def test_a_centre_that_is_not_trained_on_anyway_may_be_held_out(tmp_path: Path) -> None:
+    """As one of a run whose slides all test, or whose slides cannot be read."""
+    make_store(tmp_path / "run" / "tiles" / "a.zarr", he_tiles(4, 64))
+    target = write_pictures(tmp_path / "target", he_tiles(4, 64, seed=1))
+    given = replace(look_at(tmp_path / "run"), centres=(("a", "one"), ("b", "two")))
+    domains = read_domains([given], target, tiny(holdout_centres=["two"]))
+    assert domains.centres == ("one",)
+    pictures = look_at(write_pictures(tmp_path / "pictures", he_tiles(4, 64)))
+    lost = SlideRecord("lost", tmp_path / "lost.png", centre="three")
+    given = replace(pictures, slides=(*pictures.slides, lost))
+    domains = read_domains([given], target, tiny(holdout_centres=["three"]))
+    assert domains.centres == ("pictures",)
+
+
+def test_no_stain_vectors_where_none_were_measured(tmp_path: Path) -> None:
+    """The same is said as by `stain apply`, and not the textbook's vectors."""
+    folder = write_pictures(tmp_path / "in", he_tiles(2, 64))
+    dot = np.array([[[150, 60, 120]]], np.uint8)
+    cv2.imwrite(str(folder / "dot.png"), dot)
+    cv2.imwrite(str(folder / "glass.png"), np.full((64, 64, 3), 243, np.uint8))
+    done = pathology("stain", "styles", folder)
+    lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert done.returncode == 1
+    assert lines["dot"] == "no two stains can be told apart"
+    assert lines["glass"].startswith("too little stained tissue")
+    assert lines["0"].startswith("H ") and "±" in lines["0"]
+    glass = np.full((3, 256, 256, 3), 243, np.uint8)
+    store = make_store(tmp_path / "run" / "tiles" / "s.zarr", glass)
+    for _ in range(2):  # measured, and read from the store
+        (row,) = list_styles(store, StainConfig(), 4)
+        assert (row.hematoxylin, row.num_tiles) == ("", 3)
+        assert row.problem.startswith("too little stained tissue")
