@@ -50,7 +50,9 @@ def predict(
     Slides are tiled into <CSV's name>.tiles, which may be deleted afterwards, or kept: then the
     next call with the same slides only tiles what is new.
     """
+    from pathology.core.artifact import require_file_place
     from pathology.training.fabric import device_of
+    from pipelines.given_mpp import require_mpp
     from pipelines.grade_maps import draw_maps
     from pipelines.predict import SlideGrade
     from pipelines.predict import predict as run_prediction
@@ -64,6 +66,8 @@ def predict(
             return f"{grade.slide_id}: failed, {grade.problem}"
         return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
 
+    require_file_place(out, model, source, weights)
+    require_mpp(assume_mpp, "--assume-mpp")
     only = None
     if not has_tiles(source):
         cut = CutOptions(out.with_name(f"{out.stem}.tiles"), data_root, assume_mpp)

@@ -106,8 +106,10 @@ def stain_apply(
         pathology stain apply RUN --model style.json --out RUN/stain
     """
     from pathology.core.run_record import num_cores
+    from pipelines.given_mpp import require_mpp
     from pipelines.restain import ApplyOptions, settings_of, stain_input
 
+    require_mpp(assume_mpp, "--assume-mpp")
     settings, pyramid = settings_of(config, set_ or (), quality, mpp)
     options = ApplyOptions(
         source=source,

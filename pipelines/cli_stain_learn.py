@@ -61,9 +61,11 @@ def stain_train(
     from pathology.core.config import load_config
     from pathology.stain.cycle_config import CycleConfig
     from pipelines.first_process import is_first, tell
+    from pipelines.given_mpp import require_mpp
     from pipelines.progress import counting
     from pipelines.stain_train import TrainOptions, train_model
 
+    require_mpp(assume_mpp, "--assume-mpp")
     settings = load_config(CycleConfig, config, set_ or ())
     options = TrainOptions(
         device=device,
