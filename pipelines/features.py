@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pathology.core.artifact import sweep_scratch
 from pathology.core.batch import Batch
-from pathology.core.errors import ConfigError, reason_of
+from pathology.core.errors import ArtifactError, ConfigError, reason_of
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.supervise import Report, Task
 from pathology.models.encode import FirstPart, prepare
@@ -39,6 +39,8 @@ def extract_features(
     encode on their own device. Raises ConfigError for an encoder that cannot be had, ArtifactError
     where the run holds no stores, and PathologyError where no scheduler answers.
     """
+    if out.resolve() == run.resolve():
+        raise ArtifactError(f"--out {out}: the run itself, which has its own tables. Give a folder")
     started, paths = now(), stores_of(run)
     made = make_encoder(config.encoder, weights=options.weights)
     weights = weights_digest(made)

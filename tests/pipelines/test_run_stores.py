@@ -146,3 +146,14 @@ def test_empty_slides_keep_their_reason(slides: Path, tmp_path: Path) -> None:
     (row,) = without_stores(run)
     reasons = {one.slide_id: one.reason for one in read_process_list(run / "process_list.csv")}
     assert (row.slide_id, row.reason) == ("glass", reasons["glass"])
+
+
+def test_features_do_not_go_into_the_run_itself(
+    slides: Path, tmp_path: Path, weights: Path
+) -> None:
+    run = tmp_path / "run"
+    tile(slides, run)
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(ArtifactError, match="the run itself"):
+        encode(run, run, weights)
+    assert (run / "run.json").read_bytes() == before
