@@ -29,6 +29,7 @@ from weak_methods import (
     run_job,
     tile,
 )
+from weak_methods import table as table_of_methods
 
 WAYS = ("none", "reinhard", "macenko", "vahadane", "conditional")
 LEARNED = WAYS[-1]
@@ -36,6 +37,7 @@ CENTRES = tuple(f"centre{number}" for number in range(5))
 NONE = "none"  # of the centres; all are known, and test
 METHODS = ("rce-ut",)
 FIGURE = "tile balanced_accuracy"
+Runs = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -118,23 +120,23 @@ def jobs_of(options: argparse.Namespace, manifest: Path, way: str, seed: int) ->
     return jobs
 
 
-def run_way(options: argparse.Namespace, manifest: Path, way: str, seed: int) -> dict[str, float]:
-    """Balanced accuracy of each method's tiles in each centre that was left out."""
+def run_way(options: argparse.Namespace, manifest: Path, way: str, seed: int) -> Runs:
+    """The figures of each method in each centre that was left out."""
     jobs = jobs_of(options, manifest, way, seed)
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(run_job, jobs))
     return {
-        f"{job.method} {job.options.out.name.removeprefix('without_')}": run[FIGURE]
+        f"{job.method} {job.options.out.name.removeprefix('without_')}": run
         for job, run in zip(jobs, runs, strict=True)
     }
 
 
-def table(found: dict[str, list[dict[str, float]]], method: str, left_out: list[str]) -> str:
+def table(found: dict[str, list[Runs]], method: str, left_out: list[str]) -> str:
     """Markdown: by way and centre, mean and standard deviation over seeds, and of their mean."""
     lines = [f"| {method} | {' | '.join(f'{c} left out' for c in left_out)} | mean | worst |"]
     lines.append("|---" + "|--:" * (len(left_out) + 2) + "|")
     for way, runs in found.items():
-        by_centre = [[run[f"{method} {centre}"] for run in runs] for centre in left_out]
+        by_centre = [[run[f"{method} {centre}"][FIGURE] for run in runs] for centre in left_out]
         means = [sum(values) / len(values) for values in zip(*by_centre, strict=True)]
         cells = [spread(values, 3) for values in (*by_centre, means)]
         lines.append(f"| {way} | {' | '.join(cells)} | {min(means):.3f} |")
@@ -153,13 +155,17 @@ def main(words: list[str]) -> None:
     if options.device == "cpu":
         keep_to_cores(2)
     manifest = make_cohort(options)
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
+    found: dict[str, list[Runs]] = {way: [] for way in options.ways}
     for seed in range(options.seeds):
         for way in options.ways:
             found[way].append(run_way(options, manifest, way, seed))
-            print(way, seed, found[way][-1], flush=True)
-    for method in options.methods:
+            told = {name: run[FIGURE] for name, run in found[way][-1].items()}
+            print(way, seed, told, flush=True)
+    for method in options.methods if options.left_out != [NONE] else ():
         print(f"\n{table(found, method, options.left_out)}")
+    for way, runs in found.items() if options.left_out == [NONE] else ():
+        each = {m: [run[f"{m} {NONE}"] for run in runs] for m in options.methods}
+        print(f"\n{way}\n\n{table_of_methods(each)}")
 
 
 if __name__ == "__main__":

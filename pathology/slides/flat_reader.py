@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
@@ -35,7 +35,8 @@ class FlatReader:
                 values, self.facts = read_flat_tiff(path)
                 self._pixels = rgb8(values)
             else:
-                self._pixels, self.facts = _read_image(path)
+                pixels, self.facts, orientation = _read_image(path)
+                self._pixels = upright(pixels, orientation)
         except UnidentifiedImageError as error:
             raise UnreadableSlide(
                 slide_id,
@@ -122,7 +123,18 @@ def _on_white(values: NDArray[Any]) -> Pixels:
     return pixels
 
 
-def _read_image(path: Path) -> tuple[Pixels, SlideFacts]:
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Pixels (H, W, 3) as every viewer shows them, by the Orientation (1-8) of EXIF 2.3."""
+    if orientation >= 5:  # rows were columns
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _read_image(path: Path) -> tuple[Pixels, SlideFacts, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on large or odd files; errors still rise
         with Image.open(path, formats=FORMATS) as image:
@@ -132,13 +144,25 @@ def _read_image(path: Path) -> tuple[Pixels, SlideFacts]:
                     "to a tiled pyramidal TIFF"
                 )
             facts = SlideFacts(_spacing(image), str(image.format).lower())
+            turned = _orientation(image)
             if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-                return jpeg.decode(path.read_bytes(), image.size), facts  # Pillow forgives damage
+                pixels = jpeg.decode(path.read_bytes(), image.size)  # Pillow forgives damage
+                return pixels, facts, turned
             if image.format == "PNG":
                 _require_checksums(path)
             if image.mode.startswith("I;16"):
-                return rgb8(np.asarray(image).astype(np.uint16)), facts
-            return rgb8(np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB"))), facts
+                return rgb8(np.asarray(image).astype(np.uint16)), facts, turned
+            plain = image.convert("RGBA" if _has_alpha(image) else "RGB")
+            return rgb8(np.asarray(plain)), facts, turned
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says; 1, as stored, where it says nothing that can be read."""
+    try:
+        said: Any = image.getexif().get(ExifTags.Base.Orientation)
+    except FOREIGN:
+        return 1
+    return int(said) if said in range(1, 9) else 1
 
 
 def _require_checksums(path: Path) -> None:
