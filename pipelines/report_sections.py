@@ -125,7 +125,7 @@ def _methods_table(found: Mapping[str, Mapping[str, Any]], title: str) -> Table:
 
 
 def _remarks(found: Mapping[str, Any]) -> list[str]:
-    said = [f"{name}: {problem}" for name, problem in found.get("problems", {}).items()]
+    said = [f"{name}: {problem.rstrip('.')}" for name, problem in found.get("problems", {}).items()]
     said += found.get("not_judged", [])
     if found.get("part") == ALL:
         said.append(
