@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 JPEG = 7  # TIFF's code for a compression
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # photometric interpretations
 PLANES_APART = 2
+UNSPECIFIED = 0  # an extra sample that is no alpha
 MAX_TILE_PIXELS = 1 << 26
 MAX_SEGMENT_BYTES = 1 << 28
 MAX_FLAT_PIXELS = 200_000_000  # 600 MB as RGB; larger images must be tiled files
@@ -104,7 +105,10 @@ def shows_the_same(base: Any, page: Any) -> bool:
 
 
 def colors_of(values: NDArray[Any], page: Any) -> NDArray[Any]:
-    """A flat page's values as grey (H, W) or colours (H, W, channels), black at zero."""
+    """A flat page's values as grey (H, W) or colours (H, W, channels), black at zero.
+
+    A fourth sample is alpha, unless the page says that it is something else.
+    """
     if page.photometric == PALETTE:
         table: NDArray[Any] = np.asarray(page.colormap)
         table = table >> 8 if table.max() > 255 else table
@@ -112,8 +116,9 @@ def colors_of(values: NDArray[Any], page: Any) -> NDArray[Any]:
     if page.photometric == WHITE_IS_ZERO:
         return ~values
     if page.planarconfig == PLANES_APART and values.ndim == 3:
-        return np.moveaxis(values, 0, 2)
-    return values
+        values = np.moveaxis(values, 0, 2)
+    is_no_alpha = page.samplesperpixel == 4 and tuple(page.extrasamples) == (UNSPECIFIED,)
+    return values[..., :3] if is_no_alpha else values
 
 
 def _meanings(page: Any) -> tuple[int, ...]:

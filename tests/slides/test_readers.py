@@ -307,3 +307,19 @@ def test_photographs_stand_upright(tmp_path: Path, name: str, orientation: int) 
     assert size == shown.shape[1::-1]
     found = slide.read_plane(Plane(0, 1, size, (1.0, 1.0)), (0, 0), size).astype(int)
     assert np.abs(found - shown).max() <= 8  # another JPEG decoder
+
+
+@pytest.mark.parametrize(("said", "is_alpha"), [("unspecified", False), ("unassalpha", True)])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_a_fourth_sample_may_be_no_alpha(
+    tmp_path: Path, said: str, is_alpha: bool, planes: str
+) -> None:
+    pixels = np.dstack([tissue_pixels(96, 64, seed=2), np.zeros((64, 96), np.uint8)])
+    values = np.moveaxis(pixels, 2, 0) if planes == "separate" else pixels
+    tifffile.imwrite(
+        tmp_path / "a.tif", values, photometric="rgb", planarconfig=planes, extrasamples=[said]
+    )
+    slide = FlatReader("a", tmp_path / "a.tif")
+    size = slide.levels[0].size
+    found = slide.read_plane(Plane(0, 1, size, (1.0, 1.0)), (0, 0), size)
+    assert np.array_equal(found, np.full_like(found, 255) if is_alpha else pixels[..., :3])
