@@ -39,9 +39,9 @@ def extract_features(
     encode on their own device. Raises ConfigError for an encoder that cannot be had, ArtifactError
     where the run holds no stores, and PathologyError where no scheduler answers.
     """
+    started, paths = now(), stores_of(run)
     if out.resolve() == run.resolve():
         raise ArtifactError(f"--out {out}: the run itself, which has its own tables. Give a folder")
-    started, paths = now(), stores_of(run)
     made = make_encoder(config.encoder, weights=options.weights)
     weights = weights_digest(made)
     out.mkdir(parents=True, exist_ok=True)
