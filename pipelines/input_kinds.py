@@ -10,7 +10,7 @@ from typing import Literal
 
 from pathology.core.errors import ArtifactError, ManifestError, SlideError
 from pathology.core.manifest import SlideRecord, read_manifest
-from pathology.core.table import slide_stem
+from pathology.core.table import files_below, slide_stem
 from pipelines.flat_pictures import SUFFIXES, is_picture, names_of
 from pipelines.run_stores import stores_of, without_stores
 from pipelines.tables import read_process_list
@@ -125,12 +125,7 @@ def _look_at_manifest(path: Path, data_root: Path | None) -> TileInput:
 
 def _pictures_below(folder: Path) -> list[Path] | None:
     """All pictures of a folder, or None where it has none, or a slide among them."""
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    files = sorted(files_below(folder))
     is_slide = [path for path in files if _may_be_slide(path)]
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     return pictures if pictures and not is_slide else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,18 @@ def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
         shown = ", ".join(sorted(twice)[:5])
         remarks.append(f"file names that occur twice carry their folder in the id: {shown}")
     return rows, remarks
+
+
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Files in a folder and in those below it, linked ones among them, hidden ones left out."""
+    here = above | {folder.resolve()}
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and path.resolve() not in here:
+            yield from files_below(path, here)
+        elif path.is_file():
+            yield path
 
 
 def _slides_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterable[Path]:

@@ -194,3 +194,13 @@ def test_nothing_usable_is_refused_with_the_reasons() -> None:
     assert require_usable([bad, good], Path("x")) == [good]
     with pytest.raises(ArtifactError, match=r"x: no tiles .*it is torn"):
         require_usable([bad], Path("x"))
+
+
+def test_pictures_of_linked_folders_are_seen_once(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "pictures", tmp_path / "elsewhere"
+    for number, place in enumerate((folder, elsewhere, folder / ".hidden")):
+        place.mkdir()
+        Image.fromarray(tissue_pixels(40, 40, seed=number)).save(place / f"{number}.png")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "up").symlink_to(tmp_path / "pictures")
+    assert [record.slide_id for record in look_at(folder).slides] == ["0", "linked__1"]
