@@ -10,7 +10,7 @@ from pathlib import Path
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError
 from pathology.core.table import csv_text
-from pipelines.run_stores import stores_of, without_stores
+from pipelines.run_stores import RunStores
 
 TABLE = "features.csv"
 EMPTY, USABLE = "empty", ("done", "kept")
@@ -47,35 +47,36 @@ def read_table(path: Path) -> list[FeatureOutcome]:
         raise ArtifactError(f"{path}: not a table of features ({error})") from error
 
 
-def first_rows(run: Path, out: Path) -> list[FeatureOutcome]:
+def first_rows(run: RunStores, out: Path) -> list[FeatureOutcome]:
     """Rows of slides that the run has no tiles of, and of those that OUT holds from other runs."""
     found = [
-        FeatureOutcome(row.slide_id, "failed" if row.is_failed else EMPTY, 0, 0.0, row.reason)
-        for row in without_stores(run)
+        FeatureOutcome(one.slide_id, "failed" if one.is_failed else EMPTY, 0, 0.0, one.reason)
+        for one in run.missing
     ]
-    here = {row.slide_id for row in found} | {store.stem for store in stores_of(run)}
-    table = out / TABLE
-    before = read_table(table) if table.is_file() else []
-    there = {path.stem for path in features_in(out)}
-    return [
-        *found, *(row for row in before if row.slide_id not in here and row.slide_id in there)
-    ]  # fmt: skip
+    here = {row.slide_id for row in found} | {store.stem for store in run.stores}
+    files, rows = _kept(out)
+    others = set(files) - here
+    return [*found, *(row for row in rows if row.slide_id in others)]
 
 
 def features_in(folder: Path) -> list[Path]:
     """The files of features in a folder, without those that its table, if any, calls useless."""
-    table = folder / TABLE
-    rows = read_table(table) if table.is_file() else []
-    useless = {row.slide_id for row in rows if row.status not in USABLE}
-    return [path for path in sorted(folder.glob("[!.]*.h5")) if path.stem not in useless]
+    return list(_kept(folder)[0].values())
 
 
 def without_features(folder: Path) -> list[FeatureOutcome]:
     """Rows of slides that have no file of features; none where others made the files."""
+    files, rows = _kept(folder)
+    return [row for row in rows if row.slide_id not in files]
+
+
+def _kept(folder: Path) -> tuple[dict[str, Path], list[FeatureOutcome]]:
+    """The files that are of use, by slide, and the rows of the table, if there is one."""
     table = folder / TABLE
-    there = {path.stem for path in features_in(folder)}
     rows = read_table(table) if table.is_file() else []
-    return [row for row in rows if row.slide_id not in there]
+    useless = {row.slide_id for row in rows if row.status not in USABLE}
+    files = {path.stem: path for path in sorted(folder.glob("[!.]*.h5"))}
+    return {name: path for name, path in files.items() if name not in useless}, rows
 
 
 def write_table(path: Path, rows: Sequence[FeatureOutcome]) -> None:

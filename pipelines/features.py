@@ -18,7 +18,7 @@ from pathology.training.fabric import device_of
 from pipelines.encoding import Encoding, weights_digest
 from pipelines.feature_config import FeatureConfig, FeatureOptions
 from pipelines.feature_table import TABLE, FeatureOutcome, first_rows, write_table
-from pipelines.run_stores import stores_of
+from pipelines.run_stores import read_stores
 
 __all__ = ["FeatureConfig", "FeatureOptions", "extract_features", "weights_digest"]
 
@@ -39,14 +39,14 @@ def extract_features(
     encode on their own device. Raises ConfigError for an encoder that cannot be had, ArtifactError
     where the run holds no stores, and PathologyError where no scheduler answers.
     """
-    started, paths = now(), stores_of(run)
+    started, members = now(), read_stores(run)
     if out.resolve() == run.resolve():
         raise ArtifactError(f"--out {out}: the run itself, which has its own tables. Give a folder")
     made = make_encoder(config.encoder, weights=options.weights)
     weights = weights_digest(made)
     out.mkdir(parents=True, exist_ok=True)
     sweep_scratch(out)
-    found = {row.slide_id: row for row in first_rows(run, out)}
+    found = {row.slide_id: row for row in first_rows(members, out)}
 
     def take(outcome: FeatureOutcome) -> None:
         found[outcome.slide_id] = outcome
@@ -66,10 +66,10 @@ def extract_features(
             encode_store, config=config, options=there, out=out.resolve(), weights=weights
         )
         batch = Batch(Task(work, _fail), scheduler=options.scheduler)
-        batch.run([path.resolve() for path in paths], take)
+        batch.run([path.resolve() for path in members.stores], take)
     else:
         encoding = _encoding(made, config, options, out, weights)
-        for outcome in encoding.run(paths, on_tiles):
+        for outcome in encoding.run(members.stores, on_tiles):
             take(outcome)
         facts |= {
             "device": encoding.options.device,

@@ -77,7 +77,7 @@ def _ranks(labels: Sequence[str]) -> dict[str, float] | None:
     """Severity of each label, or None where it is not known or two have the same."""
     if all(_number(label) for label in labels):
         return {label: float(label) for label in labels}
-    place = {name: float(rank) for rank, names in enumerate(USUAL_ORDER) for name in names}
-    rank = {label: place.get(label.strip().lower().replace("_", " "), -1.0) for label in labels}
+    place = {_plain(name): float(rank) for rank, names in enumerate(USUAL_ORDER) for name in names}
+    rank = {label: place.get(_plain(label), -1.0) for label in labels}
     is_clear = min(rank.values()) >= 0 and len(set(rank.values())) == len(labels)
     return rank if is_clear else None

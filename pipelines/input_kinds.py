@@ -12,8 +12,7 @@ from pathology.core.errors import ArtifactError, ManifestError, SlideError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.core.table import files_below, slide_stem
 from pipelines.flat_pictures import SUFFIXES, is_picture, names_of
-from pipelines.run_stores import stores_of, without_stores
-from pipelines.tables import read_process_list
+from pipelines.run_stores import read_stores, stores_of
 
 Kind = Literal["run", "store", "manifest", "slide", "images"]
 TABLES = (".csv", ".tsv", ".parquet")
@@ -78,14 +77,11 @@ def _look_at_folder(path: Path) -> TileInput:
     if path.suffix == ".zarr":
         return TileInput("store", path, stores=tuple(stores_of(path)))
     if (path / "process_list.csv").is_file() or any((path / "tiles").glob("*.zarr")):
-        rows = read_process_list(path / "process_list.csv")
-        centres = tuple((row.slide_id, row.centre) for row in rows if row.centre)
+        found = read_stores(path)
         missing = tuple(
-            SlideError(row.slide_id, "no tiles", row.reason.rstrip("."))
-            for row in without_stores(path)
+            SlideError(one.slide_id, "no tiles", one.reason.rstrip(".")) for one in found.missing
         )
-        stores = tuple(stores_of(path))
-        return TileInput("run", path, stores=stores, rejected=missing, centres=centres)
+        return TileInput("run", path, stores=found.stores, rejected=missing, centres=found.centres)
     if any(path.glob("*.zarr")):
         raise ArtifactError(f"{path} holds tile stores: give the run's folder, {path.parent}")
     if any(path.glob("*.dcm")):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathology.core.errors import ArtifactError, ManifestError
-from pathology.core.table import Table, read_csv
+from pathology.core.table import Table, delimiter_of, read_csv
 
 PREFIX = "prob_"
 FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
@@ -170,8 +170,7 @@ def dialect_of(path: Path) -> tuple[str, str]:
     """
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         text = stream.read(FIRST_CHARACTERS)
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
+    delimiter = delimiter_of(text)
     is_comma = delimiter != "," and re.search(rf"{delimiter}0,\d", text) is not None
     return delimiter, "," if is_comma else "."
 

@@ -125,7 +125,10 @@ def _methods_table(found: Mapping[str, Mapping[str, Any]], title: str) -> Table:
 
 
 def _remarks(found: Mapping[str, Any]) -> list[str]:
-    said = [f"{name}: {problem.rstrip('.')}" for name, problem in found.get("problems", {}).items()]
+    others = {
+        n: p for n, p in found.get("problems", {}).items() if n not in found.get("failed", {})
+    }
+    said = [f"{name}: {problem.rstrip('.')}" for name, problem in others.items()]
     said += found.get("not_judged", [])
     if found.get("part") == ALL:
         said.append(

@@ -26,37 +26,58 @@ class WithoutStore:
     is_failed: bool = False
 
 
+@dataclass(frozen=True)
+class RunStores:
+    """A run's stores that count, its slides without one, and the rows of its table."""
+
+    stores: tuple[Path, ...]
+    missing: tuple[WithoutStore, ...]
+    rows: tuple[SlideOutcome | StainOutcome, ...]
+
+    @property
+    def centres(self) -> tuple[tuple[str, str], ...]:
+        """Slides and their centres, where the table says them."""
+        return tuple(
+            (row.slide_id, row.centre)
+            for row in self.rows
+            if isinstance(row, SlideOutcome) and row.centre
+        )
+
+
 def stores_of(run: Path) -> list[Path]:
-    """The tile stores of a run folder, or the one store that the path is.
+    """The stores of read_stores, alone."""
+    return list(read_stores(run).stores)
+
+
+def without_stores(run: Path) -> tuple[WithoutStore, ...]:
+    """The slides of read_stores that have none, so that they do not vanish."""
+    return read_stores(run).missing
+
+
+def read_stores(run: Path) -> RunStores:
+    """The tile stores of a run folder, or the one store that the path is, and what lacks one.
 
     Where the run has a table, a store counts if its slide is done there: one that an earlier
     command left, with other settings or of a slide since replaced or withdrawn, does not.
-    Raises ArtifactError where there are none.
+    Raises ArtifactError where there are none, and for a table that is not whole.
     """
-    found = _stores_in(run)
-    rows = rows_of(run) if found else []
-    done = {row.slide_id for row in rows if row.status == DONE}
-    used = [path for path in found if not rows or _id_of(path) in done]
-    if found and not used:
-        raise ArtifactError(f"{run}: none of its slides is done. {_some(without_stores(run))}")
-    if not used:
+    found = {_id_of(path): path for path in _stores_in(run)}
+    if not found:
         raise ArtifactError(
             f"{run}: no tile stores. Give the folder of a run (with tiles/*.zarr) or one store"
         )
-    return used
-
-
-def without_stores(run: Path) -> list[WithoutStore]:
-    """Slides of a run that have no store that counts, and why, so that they do not vanish."""
-    rows, there = rows_of(run), {_id_of(path) for path in _stores_in(run)}
-    found = [_without(row) for row in rows if row.status != DONE or row.slide_id not in there]
-    listed = {row.slide_id for row in rows}
-    found += [
+    rows = tuple(rows_of(run))
+    listed, done = {row.slide_id for row in rows}, {r.slide_id for r in rows if r.status == DONE}
+    used = tuple(path for name, path in found.items() if not rows or name in done)
+    missing = [_without(row) for row in rows if row.status != DONE or row.slide_id not in found]
+    missing += [
         WithoutStore(name, f"not in the run's table: list it again, or remove tiles/{name}{SUFFIX}")
-        for name in sorted(there - listed)
-        if rows
+        for name in found
+        if rows and name not in listed
     ]
-    return found
+    if not used:
+        raise ArtifactError(f"{run}: none of its slides is done. {_some(missing)}")
+    return RunStores(used, tuple(missing), rows)
 
 
 def rows_of(run: Path) -> Sequence[SlideOutcome | StainOutcome]:

@@ -130,23 +130,23 @@ def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> Label
     ]
     labelled = [slide for slide in known if slide.record.label]
     strangers = [s.record.slide_id for s in tiled if s.record.slide_id not in records]
-    _remark(remarks, strangers, f"have tiles but no row in {labels} and are left out")
+    remark(remarks, strangers, f"have tiles but no row in {labels} and are left out")
     unlabelled = [s.record.slide_id for s in known if not s.record.label]
-    _remark(remarks, unlabelled, f"have no label in {labels} and are left out")
+    remark(remarks, unlabelled, f"have no label in {labels} and are left out")
     there = {slide.record.slide_id for slide in tiled}
     untiled = [name for name, r in records.items() if r.label and name not in there]
-    _remark(problems, untiled, f"have a label but no tiles in {path}")
+    remark(problems, untiled, f"have a label but no tiles in {path}")
     if known and not labelled:
         raise ArtifactError(f"{labels}: none of the slides has a label. Fill its column label")
     if not labelled:
         raise ArtifactError(
             f"{path} and {labels} have no labelled slide in common. Slides are matched by "
-            f"slide_id: {some_ids([s.record.slide_id for s in tiled])} here, "
-            f"{some_ids(list(records))} there"
+            f"slide_id: {_some([s.record.slide_id for s in tiled])} here, "
+            f"{_some(list(records))} there"
         )
-    ordered, remark = order_of([slide.record.label for slide in labelled], grades)
-    if remark:
-        remarks.append(remark)
+    ordered, by_order = order_of([slide.record.label for slide in labelled], grades)
+    if by_order:
+        remarks.append(by_order)
     for slide in labelled:
         if slide.record.label not in ordered:
             raise ConfigError(
@@ -229,12 +229,13 @@ def _int(value: object) -> int | None:
     return int(float(str(value))) if value else None
 
 
-def _remark(lines: list[str], ids: Sequence[str], said: str) -> None:
+def remark(lines: list[str], ids: Sequence[str], said: str) -> None:
+    """Add a line on some slides, if there are any."""
     if ids:
-        lines.append(f"{len(ids)} slides {said}: {some_ids(ids)}")
+        lines.append(f"{len(ids)} slides {said}: {_some(ids)}")
 
 
-def some_ids(ids: Sequence[str]) -> str:
+def _some(ids: Sequence[str]) -> str:
     """The first few ids, for a line."""
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     return (", ".join(ids[:SHOWN]) or "none") + more

@@ -11,7 +11,7 @@ from pathology.data.splits import Split, read_clam, require_apart, split_of_mani
 from pathology.models.card import ModelCard
 from pathology.training.loop import Values
 from pathology.weak.config import WeakConfig
-from pipelines.weak_inputs import LabelledSlides, read_labelled, require_several_grades, some_ids
+from pipelines.weak_inputs import LabelledSlides, read_labelled, remark, require_several_grades
 from pipelines.weak_training import Training, WeakOptions
 
 __all__ = ["WeakOptions", "WeakPlan", "plan_weak", "train_planned", "train_weak"]
@@ -128,18 +128,12 @@ def _split(
     if options.splits is not None:
         split = read_clam(options.splits)
         listed = (split.train, split.val, split.test)
-        for ids, said in (
-            (
-                sorted({i for part in listed for i in part} - there),
-                "are not here, or have no label",
-            ),
-            (
-                sorted(there - {i for part in listed for i in part}),
-                "are here and in none of its parts",
-            ),
-        ):
-            if ids:
-                say(f"{options.splits}: {len(ids)} slides {said}: {some_ids(ids)}")
+        asked = {slide_id for part in listed for slide_id in part}
+        lines: list[str] = []
+        remark(lines, sorted(asked - there), f"of {options.splits} are not here, or have no label")
+        remark(lines, sorted(there - asked), f"are here and in no part of {options.splits}")
+        for line in lines:
+            say(line)
         parts = [[i for i in part if i in there] for part in listed]
         split = Split(split.name, *map(tuple, parts))
     else:

@@ -34,7 +34,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "mask_path": ("annotation_mask_path",),
 }
 DOMAINS = ("wsi", "microscope")
-PARTS = {
+PARTS = {  # of a split, and their other names
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "tune", "tuning", "dev"),
     "test": ("test", "testing"),

@@ -45,15 +45,18 @@ def read_csv(path: Path) -> Table:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
     if "\0" in text:
         raise ManifestError(f"{path}: not a text file. Give a CSV, a Parquet file or a folder")
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text))
     try:
         _refuse_twice(path, reader.fieldnames or [])
         rows = [_cells(path, reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
     return list(reader.fieldnames or []), [row for row in rows if any(row.values())]
+
+
+def delimiter_of(text: str) -> str:
+    """What stands between the cells of a table, by its first line: comma, semicolon or tab."""
+    return max(",;\t", key=text.partition("\n")[0].count)
 
 
 def _refuse_twice(path: Path, columns: Sequence[str]) -> None:
@@ -120,23 +123,16 @@ def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
 def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Files in a folder and in those below it, linked ones among them, hidden ones left out."""
     here = above | {folder.resolve()}
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and path.resolve() not in here:
+    for path in _entries(folder, here):
+        if path.is_dir():
             yield from files_below(path, here)
         elif path.is_file():
             yield path
 
 
-def _slides_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterable[Path]:
-    """Slides in a folder and in those below it; a link to a folder above leads nowhere."""
+def _slides_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     here = above | {folder.resolve()}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and path.resolve() in here:
-            continue
+    for path in _entries(folder, here):
         if path.is_dir() and not path.name.lower().endswith(".ome.zarr"):
             if any(child.suffix.lower() == ".dcm" for child in path.iterdir()):
                 yield path
@@ -144,3 +140,9 @@ def _slides_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterabl
                 yield from _slides_below(path, here)
         elif path.name.lower().endswith(SLIDE_SUFFIXES):
             yield path
+
+
+def _entries(folder: Path, above: frozenset[Path]) -> list[Path]:
+    """What a folder holds, without what is hidden and links to the folders above."""
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in found if not (path.is_dir() and path.resolve() in above))

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from pathology.core.artifact import write_text
 from pathology.core.errors import ManifestError
-from pathology.core.manifest import SlideRecord
+from pathology.core.manifest import PARTS, SlideRecord
 from pathology.core.table import csv_text
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

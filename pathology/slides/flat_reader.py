@@ -144,16 +144,18 @@ def _read_image(path: Path) -> tuple[Pixels, SlideFacts, int]:
                     "to a tiled pyramidal TIFF"
                 )
             facts = SlideFacts(_spacing(image), str(image.format).lower())
-            turned = _orientation(image)
-            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-                pixels = jpeg.decode(path.read_bytes(), image.size)  # Pillow forgives damage
-                return pixels, facts, turned
-            if image.format == "PNG":
-                _require_checksums(path)
-            if image.mode.startswith("I;16"):
-                return rgb8(np.asarray(image).astype(np.uint16)), facts, turned
-            plain = image.convert("RGBA" if _has_alpha(image) else "RGB")
-            return rgb8(np.asarray(plain)), facts, turned
+            pixels = _pixels_of(image, path)
+            return pixels, facts, _orientation(image)
+
+
+def _pixels_of(image: Image.Image, path: Path) -> Pixels:
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+        return jpeg.decode(path.read_bytes(), image.size)  # Pillow forgives damage
+    if image.format == "PNG":
+        _require_checksums(path)
+    if image.mode.startswith("I;16"):
+        return rgb8(np.asarray(image).astype(np.uint16))
+    return rgb8(np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB")))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -110,7 +110,7 @@ def test_a_run_without_its_table_is_taken_whole(slides: Path, tmp_path: Path) ->
     tile(slides, run)
     (run / "process_list.csv").unlink()
     assert names(run) == ["a", "b"]
-    assert without_stores(run) == []
+    assert without_stores(run) == ()
 
 
 def test_none_is_done(slides: Path, tmp_path: Path) -> None:
