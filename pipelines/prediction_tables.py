@@ -14,6 +14,7 @@ from pathology.core.errors import ArtifactError, ManifestError
 from pathology.core.table import Table, delimiter_of, read_csv
 
 PREFIX = "prob_"
+SUM_TOLERANCE = 0.05  # of probabilities with two decimals, of ten classes
 FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
 
 
@@ -83,7 +84,9 @@ def check_tiles(
     place_N3: NDArray[np.float64],
     probability_NC: NDArray[np.float64],
 ) -> None:
-    """Raise ArtifactError where a probability does not lie in 0-1, or a tile stands there twice.
+    """Raise ArtifactError where a tile has no probabilities, or stands there twice.
+
+    Probabilities lie in 0-1 and add up to 1, give or take what rounding costs.
 
     slide_N   number of each tile's slide among slide_ids
     place_N3  l0_x, l0_y, l0_edge: refused where they are no numbers
@@ -93,10 +96,10 @@ def check_tiles(
         row = int(is_wrong_N.argmax())
         where = _at(path, slide_ids[slide_N[row]], row)
         raise ArtifactError(f"{where}: its l0_x, l0_y or l0_edge is no number: predict again")
-    is_wrong_N = ~_is_probability(probability_NC).all(axis=1)
+    is_wrong_N = ~_are_probabilities(probability_NC)
     if is_wrong_N.any():
         row = int(is_wrong_N.argmax())
-        raise _not_in_0_1(path, slide_ids[slide_N[row]], row, probability_NC[row])
+        raise _no_probabilities(path, slide_ids[slide_N[row]], row, probability_NC[row])
     x_N, y_N = place_N3[:, 0], place_N3[:, 1]
     order = np.lexsort((y_N, x_N, slide_N))
     place = np.stack([slide_N, x_N, y_N], axis=1)[order]
@@ -121,7 +124,7 @@ def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredicti
     """A table of slides beside one of tiles.
 
     Raises ArtifactError where it is none, where a slide stands there twice, or where probabilities
-    of a grade do not lie in 0-1.
+    of a grade do not lie in 0-1 or do not add up to 1.
     """
     columns, rows = read_rows(path)
     names = [PREFIX + grade for grade in grades]
@@ -139,8 +142,9 @@ def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredicti
                 "Predict again, or leave one of them"
             )
         row_C = probability_SC[number]
-        if not _is_probability(row_C if grade >= 0 else np.nan_to_num(row_C)).all():
-            raise _not_in_0_1(path, slide_id, number, row_C)
+        has_some = grade >= 0 or not np.isnan(row_C).all()
+        if has_some and not _are_probabilities(row_C):
+            raise _no_probabilities(path, slide_id, number, row_C)
     return SlidePredictions(
         slide_ids,
         np.array(grade_S, np.int64),
@@ -175,14 +179,20 @@ def dialect_of(path: Path) -> tuple[str, str]:
     return delimiter, "," if is_comma else "."
 
 
-def _is_probability(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (values >= 0) & (values <= 1)
+def _are_probabilities(values_NC: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether rows (N, C), or one (C,), are probabilities of classes, rounded or not."""
+    is_inside = ((values_NC >= 0) & (values_NC <= 1)).all(axis=-1)
+    return np.asarray(is_inside & (np.abs(values_NC.sum(axis=-1) - 1) <= SUM_TOLERANCE))
 
 
-def _not_in_0_1(path: Path, slide_id: str, row: int, row_C: NDArray[np.float64]) -> ArtifactError:
+def _no_probabilities(
+    path: Path, slide_id: str, row: int, row_C: NDArray[np.float64]
+) -> ArtifactError:
     said = ", ".join(f"{value:g}" for value in row_C.tolist())
+    is_inside = bool(((row_C >= 0) & (row_C <= 1)).all())
+    wrong = f"add up to {row_C.sum():g}" if is_inside else "do not lie in 0-1"
     return ArtifactError(
-        f"{_at(path, slide_id, row)}: its probabilities ({said}) do not lie in 0-1: predict again"
+        f"{_at(path, slide_id, row)}: its probabilities ({said}) {wrong}: predict again"
     )
 
 

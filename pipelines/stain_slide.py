@@ -93,7 +93,7 @@ def stain_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> StainOutcom
 def plan_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> BandPlan | StainOutcome:
     """Everything that must be known of a slide before it is rendered; its outcome if it is done.
 
-    Raises SlideError.
+    Raises SlideError, also for a slide that a stain model wrote.
     """
     record = job.record
     with closing(open_slide(record)) as slide:
@@ -109,6 +109,7 @@ def plan_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> BandPlan | S
                 store_bytes=job.target.stat().st_size,
                 fingerprint=name,
             )
+        _require_raw(slide)
         normalizer = fit_slide(slide, record, spacing, recipe)
         canvas = _canvas(slide, spacing, normalizer, recipe)
     folder = job.target.with_name(f".{job.target.name}.bands")
@@ -125,6 +126,14 @@ def fit_slide(
     # a window with a corner of tissue in it must not pass: its neighbor would differ at the border
     config = recipe.config.model_copy(update={"min_stained_fraction": 0.0})
     return recipe.model.for_slide(sample.tiles_NHW3, config)
+
+
+def _require_raw(slide: SlideReader) -> None:
+    model = slide.facts.normalized_by
+    if model:
+        raise SlideError(
+            slide.slide_id, f"it is normalized already, by model {model}", "Give the scanned slide"
+        )
 
 
 def slide_fingerprint(record: SlideRecord, spacing: Spacing, recipe: Recipe) -> str:

@@ -39,7 +39,7 @@ class SlideTiles:
     tiles_NHW3   uint8; N is 0 where there is a problem
     store, rows  the tile store they come from, and their rows (N,) in it
     problem      why there are no tiles, or ""
-    stain        fingerprint of the stain model of a store's tiles, or "raw"
+    stain        fingerprint of the stain model that tiles were normalized by, or "raw"
     """
 
     slide_id: str
@@ -174,16 +174,17 @@ def sample_open_slide(
     mpp = sampling.mpp or max(USUAL_MPP, *spacing.mpp)
     config = TilingConfig(tile=TileSpec(size_px=sampling.size_px, mpp=mpp))
     survey = survey_slide(slide, record, config, spacing)
+    stain = slide.facts.normalized_by or RAW
     if not survey.num_grid:
         plane = planes(slide.levels, 1)[0]
         pixels = slide.read_plane(plane, (0, 0), plane.size)
         squares = squares_of(pixels, sampling.size_px)
-        return SlideTiles(record.slide_id, record.centre, spacing.mpp[0], squares)
+        return SlideTiles(record.slide_id, record.centre, spacing.mpp[0], squares, stain=stain)
     corners = survey.l0_xy[evenly(len(survey.l0_xy), sampling.tiles_per_slide)]
     tiles = read_tiles(slide, corners, survey.plan)
     problem = "" if len(corners) else "no tissue was found on it"
     achieved = survey.plan.achieved_mpp[0]
-    return SlideTiles(record.slide_id, record.centre, achieved, tiles, problem=problem)
+    return SlideTiles(record.slide_id, record.centre, achieved, tiles, problem=problem, stain=stain)
 
 
 def _store_mpp(store: TileStore) -> float | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from pathology.core.errors import ConfigError
 
@@ -16,6 +17,17 @@ class StageConfig(BaseModel):
     """Base of every stage's settings: immutable, and a key nobody knows is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses true and false for a number, which pydantic would take for 1 and 0."""
+        if isinstance(value, bool) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            options = _options_of(annotation)
+            if bool not in options and (int in options or float in options):
+                raise PydanticCustomError("number", "a number is expected")
+        return value
 
 
 Config = TypeVar("Config", bound=StageConfig)
@@ -113,10 +125,15 @@ def _known_keys(model: type[BaseModel], section: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
+def _options_of(annotation: Any) -> tuple[Any, ...]:
+    """What an annotation allows: int and None of int | None."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return get_args(annotation) if is_union else (annotation,)
+
+
 def _model_of(annotation: Any) -> type[BaseModel] | None:
     """The pydantic model in an annotation such as Model or Model | None."""
-    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
-    for option in options:
+    for option in _options_of(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel):
             return option
     return None

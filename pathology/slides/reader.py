@@ -27,12 +27,14 @@ class SlideFacts:
     l0_bounds  (x, y, width, height) of the scanned area in the level-0 plane (MRXS), or None
     vendor     the file's dialect, as OpenSlide names it, or the container's name
     properties other entries worth keeping, such as the objective power
+    normalized_by  fingerprint of the stain model that wrote the file; "": as it was scanned
     """
 
     spacings: tuple[Spacing, ...]
     vendor: str
     l0_bounds: tuple[int, int, int, int] | None = None
     properties: dict[str, str] = field(default_factory=dict)
+    normalized_by: str = ""
 
 
 class Halved(NamedTuple):

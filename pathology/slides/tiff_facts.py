@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+import tifffile
 
 from pathology.slides.reader import SlideFacts
 from pathology.slides.resolution import Spacing, mpp_of_resolution_tag
 
 INCH = 2  # TIFF's unit of resolution where none is given
+STAIN_MODEL = re.compile(r'<M K="model_fingerprint">([0-9a-f]{12})</M>')  # as ome_writer notes it
 
 
-def facts_of_page(tags: Any, ome: Mapping[str, Any] | None) -> SlideFacts:
+def facts_of_page(tags: Any, ome: str | None) -> SlideFacts:
     """The facts in a page's tags, and in the OME-XML of the file where it has one.
 
     tags  tifffile's, by name
-    ome   the XML as nested dictionaries, its root "OME" inside
     """
-    spacings = [] if ome is None else ome_spacing(ome)
+    spacings = [] if ome is None else ome_spacing(tifffile.xml2dict(ome))
     if "XResolution" in tags and "YResolution" in tags:
         unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else INCH
         x, y = (_tag_mpp(tags[name].value, unit) for name in ("XResolution", "YResolution"))
         if x and y:
             spacings.append(Spacing((x, y), "tiff"))
-    return SlideFacts(tuple(spacings), "tiff" if ome is None else "ome-tiff")
+    model = STAIN_MODEL.search(ome or "")
+    return SlideFacts(
+        tuple(spacings),
+        "tiff" if ome is None else "ome-tiff",
+        normalized_by=model.group(1) if model else "",
+    )
 
 
 def ome_spacing(ome: Mapping[str, Any]) -> list[Spacing]:

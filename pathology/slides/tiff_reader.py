@@ -271,8 +271,7 @@ def _pyramid(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 
 
 def _facts(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> SlideFacts:
-    ome = tifffile.xml2dict(tiff.ome_metadata or "") if tiff.is_ome else None
-    return facts_of_page(page.tags, ome)
+    return facts_of_page(page.tags, (tiff.ome_metadata or "") if tiff.is_ome else None)
 
 
 def _as_rgb(decoded: NDArray[Any] | None) -> Pixels:

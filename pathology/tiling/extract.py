@@ -138,6 +138,8 @@ def _fill(
         "version": __version__,
         "note": "research use only",
     }
+    if slide.facts.normalized_by:
+        attributes["stain"] = {"model_fingerprint": slide.facts.normalized_by}
     columns: dict[str, NDArray[Any]] = {
         "l0_xy": selection.kept,
         "tissue_fraction": survey.fractions_at(selection.kept),

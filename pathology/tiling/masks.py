@@ -93,6 +93,8 @@ def _rasterize(data: Any, l0_slide: Pair, size: Pair, l0_offset: Pair) -> Mask:
         piece = np.zeros_like(canvas)
         for number, ring in enumerate(rings):
             points = (np.asarray(ring, np.float64)[:, :2] + l0_offset) * scale
+            if not np.isfinite(points).all():
+                raise ValueError("a corner is no number")
             cv2.fillPoly(piece, [np.rint(points).astype(np.int32)], 0 if number else 1)
         canvas[piece > 0] = not is_excluded
     return canvas > 0

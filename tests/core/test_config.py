@@ -34,6 +34,8 @@ def test_an_unknown_key_names_the_file_the_key_and_what_is_known(tmp_path: Path)
     [
         ("tile.mpp", "expected section.key=value"),
         ("tile.mpp=fast", "tile.mpp: input should be a valid number"),
+        ("tile.mpp=true", "tile.mpp: a number is expected, got True"),
+        ("tile.size_px=false", "tile.size_px: a number is expected, got False"),
         ("tile.mpp=-1", "tile.mpp: input should be greater than"),
         ("tile.size_px.x=1", "size_px"),
         ("nothing.mpp=1", "nothing: unknown key; expected one of tile, tissue, quality, store"),

@@ -190,6 +190,7 @@ def test_tiles_of_a_slide_that_the_other_table_lacks(
         ({"prob_healthy": "7.5"}, r"\(7.5, 0.2\) do not lie in 0-1"),
         ({"prob_adenoma": "-0.1"}, r"\(0.8, -0.1\) do not lie in 0-1"),
         ({"prob_adenoma": "nan"}, r"\(0.8, nan\) do not lie in 0-1"),
+        ({"prob_adenoma": "0.9"}, r"\(0.8, 0.9\) add up to 1.7"),
         ({"l0_x": "0"}, "the tile at 0, 0 stands in row 1, too"),
         ({"l0_y": "nan"}, "l0_y or l0_edge is no number"),
     ],
@@ -215,6 +216,7 @@ def test_broken_tables_are_refused_by_all_who_read_them(
     ("cells", "said"),
     [
         ({"prob_healthy": "7.5"}, r"row 2 below the header: .*\(7.5, 0.7\) do not lie in 0-1"),
+        ({"prob_healthy": "0"}, r"row 2 below the header: .*\(0, 0.7\) add up to 0.7"),
         ({"prob_healthy": ""}, r"row 2 below the header: .*\(nan, 0.7\) do not lie in 0-1"),
         ({"prob_healthy": "x"}, "row 2 below the header: prob_healthy is 'x', no number"),
         ({"slide_id": "s0"}, "p.slides.csv: s0, row 2 below the header: it stands in row 1, too"),

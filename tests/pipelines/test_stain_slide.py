@@ -18,11 +18,16 @@ from pathology.core.manifest import SlideRecord
 from pathology.slides.ome_writer import PyramidConfig, stored_fingerprint
 from pathology.slides.reader import shrink
 from pathology.stain.config import StainConfig
+from pathology.stain.contract import RAW, stain_of
 from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.outcome import StainOutcome
+from pathology.tiling.config import TileSpec, TilingConfig, TilingJob
+from pathology.tiling.extract import tile_slide
+from pathology.tiling.store import open_tiles
 from pipelines.stain_bands import BandPlan, Bands, block_px, render_bands
 from pipelines.stain_recipe import Recipe
 from pipelines.stain_slide import SlideJob, plan_slide, stain_slide
+from pipelines.tile_samples import Sampling, sample_slide
 from tests.conftest import psnr, tissue_pixels, write_pyramid
 from tests.pipelines.stain_blur import MARGIN_PX, Blur, Invert, Model
 
@@ -275,3 +280,17 @@ def test_damage_leaves_no_file_and_the_sound_bands(job: SlideJob, processes: int
     assert not job.target.exists()
     bands = job.target.with_name(f".{job.target.name}.bands")
     assert sorted(path.name for path in bands.iterdir()) == ["00000.band", "00001.band"]
+
+
+def test_a_normalized_slide_says_so_to_later_stages(job: SlideJob, tmp_path: Path) -> None:
+    run(job, STYLE)
+    again = SlideJob(SlideRecord("twice", job.target), tmp_path / "twice.ome.tiff")
+    with pytest.raises(SlideError, match=f"normalized already, by model {TEXTBOOK.fingerprint}"):
+        run(again, STYLE)
+    assert not again.target.exists()
+    tiling = TilingConfig(tile=TileSpec(size_px=128, mpp=0.5))
+    for record, stain in ((again.record, TEXTBOOK.fingerprint), (job.record, RAW)):
+        tile_slide(record, tiling, TilingJob(tmp_path))
+        store = open_tiles(tmp_path / "tiles" / f"{record.slide_id}.zarr")
+        assert stain_of(store.attributes) == stain
+        assert sample_slide(record, Sampling(128, 4)).stain == stain

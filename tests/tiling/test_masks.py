@@ -97,6 +97,11 @@ def test_an_image_is_a_mask(tmp_path: Path) -> None:
         ("a.geojson", "{", "cannot be read"),
         ("a.geojson", '{"type": "FeatureCollection", "features": []}', "holds no polygon"),
         ("a.geojson", '{"type": "Feature"}', "cannot be read"),
+        (
+            "a.geojson",
+            '{"type": "Polygon", "coordinates": [[[0, 0], [null, 9], [9, 9], [0, 0]]]}',
+            "a corner is no number",
+        ),
         ("a.json", "3", "cannot be read"),
         ("a.png", "not an image", "is not an image"),
         ("a.png", "", "cannot be read|is not an image"),
