@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from pipelines.adapt_tiles import Vary
 
 DEPTH = 3  # batches of pixels that are made ahead
 KEEP_EVERY, KEEP_PIXELS_EVERY = 300, 100  # steps between checkpoints
+DRAW_EVERY_S = 20.0
 LOOKED_AT = 512  # tiles of each domain whose features say how it is, while the encoder learns
 BLOCK = 256  # tiles that are looked at together
 Numbers = NDArray[np.int64] | slice
@@ -81,7 +83,12 @@ def train_on(
         autocast=fabric.autocast, backward=fabric.backward,
     )  # fmt: skip
 
-    def keep(step: int) -> None:
+    drawn = [time.monotonic()]
+
+    def keep(step: int) -> None:  # a picture takes half a second, a step on features 8 ms
+        if step < config.steps and time.monotonic() - drawn[0] < DRAW_EVERY_S:
+            return
+        drawn[0] = time.monotonic()
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", config.method)
 
     keep_every = KEEP_PIXELS_EVERY if config.is_pixels else KEEP_EVERY

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import tifffile
-
 from pathology.slides.reader import SlideFacts
 from pathology.slides.resolution import Spacing, mpp_of_resolution_tag
 
@@ -15,18 +13,19 @@ INCH = 2  # TIFF's unit of resolution where none is given
 STAIN_MODEL = re.compile(r'<M K="model_fingerprint">([0-9a-f]{12})</M>')  # as ome_writer notes it
 
 
-def facts_of_page(tags: Any, ome: str | None) -> SlideFacts:
+def facts_of_page(tags: Any, ome: Mapping[str, Any] | None, text: str = "") -> SlideFacts:
     """The facts in a page's tags, and in the OME-XML of the file where it has one.
 
-    tags  tifffile's, by name
+    tags       tifffile's, by name
+    ome, text  the XML as nested dictionaries, its root "OME" inside, and as it is written
     """
-    spacings = [] if ome is None else ome_spacing(tifffile.xml2dict(ome))
+    spacings = [] if ome is None else ome_spacing(ome)
     if "XResolution" in tags and "YResolution" in tags:
         unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else INCH
         x, y = (_tag_mpp(tags[name].value, unit) for name in ("XResolution", "YResolution"))
         if x and y:
             spacings.append(Spacing((x, y), "tiff"))
-    model = STAIN_MODEL.search(ome or "")
+    model = STAIN_MODEL.search(text)
     return SlideFacts(
         tuple(spacings),
         "tiff" if ome is None else "ome-tiff",

@@ -271,7 +271,10 @@ def _pyramid(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 
 
 def _facts(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> SlideFacts:
-    return facts_of_page(page.tags, (tiff.ome_metadata or "") if tiff.is_ome else None)
+    if not tiff.is_ome:
+        return facts_of_page(page.tags, None)
+    text = tiff.ome_metadata or ""
+    return facts_of_page(page.tags, tifffile.xml2dict(text), text)
 
 
 def _as_rgb(decoded: NDArray[Any] | None) -> Pixels:
