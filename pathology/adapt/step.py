@@ -26,7 +26,6 @@ from pathology.adapt.network import (
 from pathology.adapt.optimizer import make_optimizer
 from pathology.adapt.peers import NotedLabels, PeerJudges, doubt
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
-from pathology.training.dropout import seed_dropout
 from pathology.training.together import average, from_first, rank, take_from_first
 
 REBALANCE_EVERY = 20  # steps, where features are at hand
@@ -91,7 +90,7 @@ class AdaptStep:
         if step % rebalance_every(self.config) == 0:
             self._balance(step)
         seed = self.config.seed * 1_000_003 + step + APART * rank()
-        seed_dropout(seed, batch.label_S.device)
+        torch.manual_seed(seed)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * self._rate(step)
         self.networks.train()

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pathology.training.dropout import seed_dropout
 from pathology.weak.bag import BagBatch
 from pathology.weak.config import RECTIFIED, WARMED, WeakConfig
 from pathology.weak.network import BagClassifier
@@ -58,7 +57,7 @@ class WeakStep:
             self._start_epoch(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * cosine(step, self.total_steps)
-        seed_dropout(self.config.seed * 1_000_003 + step, batch.tiles_BNF.device)
+        torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
         self.model.train()
         rows = batch.row_BN.cpu().numpy()
         weight_BN = torch.from_numpy(self.weight_N[rows]).to(batch.tiles_BNF.device)
