@@ -35,6 +35,14 @@ def features(
             "draws among them.",
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MANIFEST",
+            help="With --augmented: slides that its column split calls val or test are not varied, "
+            "since nobody trains on them.",
+        ),
+    ] = None,
     blocks_left: Annotated[
         int | None,
         typer.Option(
@@ -64,9 +72,11 @@ def features(
 
         pathology features RUN --encoder uni_v1 --weights pytorch_model.bin --out uni
 
-        pathology features RUN --blocks-left 1 --augmented 4 --out maps
+        pathology features RUN --blocks-left 1 --augmented 4 --labels slides.csv --out maps
     """
     from pathology.core.config import load_config
+    from pathology.core.manifest import read_manifest
+    from pathology.data.splits import ids_that_never_train
     from pipelines.features import FeatureConfig, FeatureOptions, extract_features
     from pipelines.progress import progress
     from pipelines.run_stores import stores_of
@@ -76,12 +86,14 @@ def features(
     words += [] if blocks_left is None else [f"blocks_left={blocks_left}"]
     settings = load_config(FeatureConfig, config, [*(set_ or ()), *words])
     options = FeatureOptions(device=device, weights=weights, block=batch_size, scheduler=scheduler)
+    table = read_manifest(labels, needs_slides=False).slides if labels else ()
     with progress("features", len(stores_of(run))) as shown:
         found = extract_features(
             run,
             out,
             settings,
             options,
+            plain=ids_that_never_train(table),
             on_tiles=shown.step,
             on_slide=lambda outcome: shown.item(outcome.line()),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,7 @@ class Slide:
 class Encoding:
     """Blocks of tiles, decoded ahead across the borders of slides, through one encoder.
 
+    plain           ids of slides that get no varied tiles
     read_seconds    that the encoder waited for tiles
     encode_seconds  that it worked
     """
@@ -65,9 +66,10 @@ class Encoding:
         options: FeatureOptions,
         out: Path,
         weights: str,
+        plain: Collection[str] = (),
     ) -> None:
         self.encoder, self.config, self.options = encoder, config, options
-        self.out, self.weights = out, weights
+        self.out, self.weights, self.plain = out, weights, plain
         self.read_seconds = self.encode_seconds = 0.0
 
     def run(
@@ -100,16 +102,23 @@ class Encoding:
         if not len(store):
             return "empty: its store holds no tiles"
         name = str(store.attributes["slide_id"])
-        said = read_attributes(self.out / f"{name}.h5")
-        return "kept: " if said.get("features_fingerprint") == self._name(store) else ""
+        said = read_attributes(self.out / f"{name}.h5").get("features_fingerprint")
+        enough = {self._num_augmented(store), self.config.augmented}  # more than are needed will do
+        return "kept: " if said in {self._name(store, num) for num in enough} else ""
 
-    def _name(self, store: TileStore) -> str:
+    def _name(self, store: TileStore, num_augmented: int) -> str:
         inputs = {"tiles": str(store.attributes["fingerprint"]), "weights": self.weights}
-        return fingerprint("features", SCHEMA, self.config, inputs)
+        config = self.config.model_copy(update={"augmented": num_augmented})
+        return fingerprint("features", SCHEMA, config, inputs)
+
+    def _num_augmented(self, store: TileStore) -> int:
+        is_plain = str(store.attributes["slide_id"]) in self.plain
+        return 0 if is_plain else self.config.augmented
 
     def _encode(self, slide: Slide, tiles: Pixels) -> None:
         start = time.perf_counter()
-        vary = [None, *(self._variation(slide, k) for k in range(self.config.augmented))]
+        num = self._num_augmented(slide.store) if slide.store is not None else 0
+        vary = [None, *(self._variation(slide, k) for k in range(num))]
         features, *augmented = [
             encode(
                 self.encoder, tiles, device=self.options.device, size_px=self.config.size_px,
@@ -137,14 +146,15 @@ class Encoding:
         if slide.problem or slide.store is None or slide.facts is None:
             status, _, reason = slide.problem.partition(": ")
             return FeatureOutcome(slide_id, status, num_tiles, 0.0, reason)
+        num_augmented = self._num_augmented(slide.store)
         on_features: dict[str, Any] = {
             "encoder": self.config.encoder,
             "name": slide_id,
             "savetodir": str(self.out),
-            "features_fingerprint": self._name(slide.store),
+            "features_fingerprint": self._name(slide.store, num_augmented),
             "weights": self.weights,
             "encoder_px": self.config.size_px or 0,
-            "num_augmented": self.config.augmented,
+            "num_augmented": num_augmented,
             "stain": stain_of(slide.store.attributes),
             "code_version": __version__,
         }

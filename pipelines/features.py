@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,17 +29,20 @@ def extract_features(
     config: FeatureConfig,
     options: FeatureOptions,
     *,
+    plain: Collection[str] = (),
     on_tiles: Callable[[int], None] = lambda num: None,
     on_slide: Callable[[FeatureOutcome], None] = lambda outcome: None,
 ) -> list[FeatureOutcome]:
     """Write OUT/<slide_id>.h5 for every tile store of a run, and OUT/features.csv on all slides.
+
+    plain  ids of slides whose tiles are not varied, since nobody trains on them
 
     Slides that were done before by the same encoder, settings and tiles are kept. A slide that
     cannot be read costs itself. On a cluster each slide is a task; workers see the same folders and
     encode on their own device. Raises ConfigError for an encoder that cannot be had, ArtifactError
     where the run holds no stores, and PathologyError where no scheduler answers.
     """
-    started, members = now(), read_stores(run)
+    started, members, plain = now(), read_stores(run), frozenset(plain)
     if out.resolve() == run.resolve():
         raise ArtifactError(f"--out {out}: the run itself, which has its own tables. Give a folder")
     made = make_encoder(config.encoder, weights=options.weights)
@@ -63,12 +66,13 @@ def extract_features(
     if options.scheduler:
         there = replace(options, weights=options.weights and options.weights.resolve())
         work = partial(
-            encode_store, config=config, options=there, out=out.resolve(), weights=weights
-        )
+            encode_store, config=config, options=there, out=out.resolve(), weights=weights,
+            plain=plain,
+        )  # fmt: skip
         batch = Batch(Task(work, _fail), scheduler=options.scheduler)
         batch.run([path.resolve() for path in members.stores], take)
     else:
-        encoding = _encoding(made, config, options, out, weights)
+        encoding = _encoding(made, config, options, out, weights, plain)
         for outcome in encoding.run(members.stores, on_tiles):
             take(outcome)
         facts |= {
@@ -89,19 +93,20 @@ def encode_store(
     options: FeatureOptions,
     out: Path,
     weights: str,
+    plain: frozenset[str],
     report: Report,
 ) -> FeatureOutcome:
     """The same of one store, in a worker of a cluster, which keeps its encoder.
 
     weights  digest of those that are meant; raises ConfigError where the worker finds others
     """
-    (outcome,) = _kept_encoding(config, options, out, weights).run([path], report)
+    (outcome,) = _kept_encoding(config, options, out, weights, plain).run([path], report)
     return outcome
 
 
 @lru_cache(maxsize=1)
 def _kept_encoding(
-    config: FeatureConfig, options: FeatureOptions, out: Path, weights: str
+    config: FeatureConfig, options: FeatureOptions, out: Path, weights: str, plain: frozenset[str]
 ) -> Encoding:
     made = make_encoder(config.encoder, weights=options.weights)
     found = weights_digest(made)
@@ -110,11 +115,16 @@ def _kept_encoding(
             f"a worker's weights of {config.encoder} are {found}, those of the command {weights}. "
             "Give all machines the same --weights"
         )
-    return _encoding(made, config, options, out, weights)
+    return _encoding(made, config, options, out, weights, plain)
 
 
 def _encoding(
-    made: Encoder, config: FeatureConfig, options: FeatureOptions, out: Path, weights: str
+    made: Encoder,
+    config: FeatureConfig,
+    options: FeatureOptions,
+    out: Path,
+    weights: str,
+    plain: frozenset[str],
 ) -> Encoding:
     device = device_of(options.device)
     encoder = (
@@ -122,7 +132,7 @@ def _encoding(
         if config.blocks_left
         else prepare(made, device, is_bf16=config.precision == "bf16")
     )
-    return Encoding(encoder, config, replace(options, device=device), out, weights)
+    return Encoding(encoder, config, replace(options, device=device), out, weights, plain)
 
 
 def _fail(path: Path, fault: Exception, seconds: float, error: str) -> FeatureOutcome:

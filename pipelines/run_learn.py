@@ -6,6 +6,7 @@ from functools import partial
 
 from pathology.core.artifact import content_digest
 from pathology.core.config import StageConfig
+from pathology.data.splits import ids_that_never_train
 from pathology.training.fabric import device_of
 from pathology.weak.config import WeakConfig
 from pipelines.evaluate import evaluate
@@ -82,8 +83,10 @@ def _features_digest(run: Planned) -> str:
 
 def _of_features(run: Planned) -> str:
     weights = content_digest(run.encoder_weights) if run.encoder_weights else ""
-    tiles = tiles_digest(run.tiles)
-    return recipe_of("features", run.config.features, tiles=tiles, weights=weights)
+    inputs = {"tiles": tiles_digest(run.tiles), "weights": weights}
+    if run.config.features.augmented:
+        inputs["plain"] = table_digest([sorted(ids_that_never_train(run.labels.slides))])
+    return recipe_of("features", run.config.features, **inputs)
 
 
 def _labels(run: Planned) -> str:
@@ -98,6 +101,7 @@ def _extract(run: Planned) -> int:
     with progress("features", len(stores_of(run.tiles))) as shown:
         found = extract_features(
             run.tiles, run.folder.features, run.config.features, options,
+            plain=ids_that_never_train(run.labels.slides),
             on_tiles=shown.step, on_slide=lambda outcome: shown.item(outcome.line()),
         )  # fmt: skip
     return int(any(row.status == "failed" for row in found))

@@ -43,12 +43,18 @@ class NumberedTiles:
 
 
 def number_tiles(
-    found: LabelledSlides, slides: Sequence[TiledSlide], cache: Path, *, is_first: bool = True
+    found: LabelledSlides,
+    slides: Sequence[TiledSlide],
+    cache: Path,
+    num_train: int,
+    *,
+    is_first: bool = True,
 ) -> NumberedTiles:
     """The tiles of these slides, in this order.
 
-    cache     file that features are put into one after the other, to be mapped
-    is_first  whether this process writes it; the others find it
+    cache      file that features are put into one after the other, to be mapped
+    num_train  slides, the first ones, that are trained on: of these alone varied tiles are drawn
+    is_first   whether this process writes the files; the others find them
     """
     table = SlideTable(
         tuple(slide.record.slide_id for slide in slides),
@@ -58,12 +64,13 @@ def number_tiles(
     if found.kind == "pixels":
         stores = StoreTiles([slide.path for slide in slides], table.num_S)
         return NumberedTiles(tuple(slides), table, stores, is_pixels=True)
-    num_augmented = min((slide.num_augmented for slide in slides), default=0)
+    train = slides[:num_train]
+    num_augmented = min((slide.num_augmented for slide in train), default=0)
     augmented = cache.with_name(f"{cache.stem}_augmented.npy") if num_augmented else None
     if is_first:
         _write_features(cache, slides, found.tiles)
         if augmented is not None:
-            _write_augmented(augmented, slides, num_augmented, found.tiles.row_length)
+            _write_augmented(augmented, train, num_augmented, found.tiles.row_length)
     features = FeatureTiles(cache, augmented)
     return NumberedTiles(tuple(slides), table, features, is_pixels=False)
 

@@ -56,7 +56,7 @@ def plan_weak(
     for line in (*found.remarks, *found.problems):
         say(line)
     split = _split(found, options, config.seed, say)
-    for line in _lacking(found, split):
+    for line in (*_lacking(found, split), *_without_varied(found, split)):
         say(line)
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
     num = sum(s.num_tiles for s in found.slides if s.record.slide_id in set(split.train))
@@ -116,6 +116,18 @@ def _lacking(found: LabelledSlides, split: Split) -> list[str]:
         there = {label_of[slide_id] for slide_id in getattr(split, part)}
         lacking = [grade for grade in found.grades if grade not in there]
         lines += [f"no {part} slide is {grade}: that grade {said}" for grade in lacking]
+    return lines
+
+
+def _without_varied(found: LabelledSlides, split: Split) -> list[str]:
+    """A line where training draws fewer varied tiles than some of its slides have."""
+    train = [slide for slide in found.slides if slide.record.slide_id in set(split.train)]
+    counts = [slide.num_augmented for slide in train]
+    least, most = min(counts, default=0), max(counts, default=0)
+    few = [s.record.slide_id for s in train if s.num_augmented < most]
+    said = f"that train have fewer varied tiles than others: {least}, not {most}, of each are drawn"
+    lines: list[str] = []
+    remark(lines, few, f"{said}. Encode again")
     return lines
 
 

@@ -97,10 +97,10 @@ class Training:
         is_first = self.fabric.is_global_zero
         cache = self.folder / "features.npy"
         if is_first:
-            self.tiles = number_tiles(found, self.slides, cache)
+            self.tiles = number_tiles(found, self.slides, cache, self.num_train)
         self.fabric.barrier()
         if not is_first:
-            self.tiles = number_tiles(found, self.slides, cache, is_first=False)
+            self.tiles = number_tiles(found, self.slides, cache, self.num_train, is_first=False)
         self.truth_N = self._truth(root)
         cores = num_cores()
         self.pool = ThreadPoolExecutor(cores)

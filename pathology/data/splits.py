@@ -66,6 +66,11 @@ def split_of_manifest(slides: Sequence[SlideRecord], val_share: float, seed: int
     return _named("manifest", train, val, named["test"])
 
 
+def ids_that_never_train(slides: Sequence[SlideRecord]) -> set[str]:
+    """Slides that split_of_manifest gives to choosing or testing, whatever is drawn."""
+    return {slide.slide_id for slide in slides if slide.split in ("val", "test")}
+
+
 def folds(slides: Sequence[SlideRecord], num_folds: int, seed: int) -> list[Split]:
     """K splits that each test on another K-th of the cases and choose on the next one.
 

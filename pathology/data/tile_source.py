@@ -57,7 +57,7 @@ class TileSource(Protocol):
 class FeatureTiles:
     """Features (N, F) in one file that is mapped, not loaded: memory does not grow with slides.
 
-    augmented  file of the features (N, K, F) of the same tiles, each varied K times
+    augmented  file of the features (n, K, F) of the first n tiles, each varied K times
     """
 
     def __init__(self, path: Path, augmented: Path | None = None) -> None:
@@ -92,7 +92,10 @@ class FeatureTiles:
         return np.asarray(self._features[rows], np.float32)
 
     def draw(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float32]:
-        """Features (n, F) of some tiles, of each as it is or of one of its variations."""
+        """Features (n, F) of some tiles, of each as it is or of one of its variations.
+
+        With variations in a file, all tiles must be of those that it has.
+        """
         found = self.read(rows)
         if self._augmented is not None:
             which = random.integers(-1, self._augmented.shape[1], len(rows))  # -1: as it is

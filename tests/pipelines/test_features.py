@@ -100,10 +100,49 @@ def test_varied_tiles_are_encoded_too(run: Path, weights: Path, tmp_path: Path) 
     config = WeakConfig(epochs=1, epoch_tiles=192, width=8)
     options = WeakOptions(device="cpu", val_share=0.34)
     slides = read_labelled(tmp_path / "one", labels)
-    number_tiles(slides, slides.slides, tmp_path / "f.npy")
-    assert np.load(tmp_path / "f_augmented.npy").shape[1:] == (2, 512)
+    number_tiles(slides, slides.slides, tmp_path / "f.npy", 2)
+    num_train = sum(slide.num_tiles for slide in slides.slides[:2])
+    assert np.load(tmp_path / "f_augmented.npy").shape == (num_train, 2, 512)
     train_weak(tmp_path / "one", labels, tmp_path / "m.pt", config, options)
     assert not list((tmp_path / "m.run").glob("*.npy")), "copies of the features stay behind"
+
+
+def test_slides_that_nobody_trains_on_are_not_varied(
+    run: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, out = tmp_path / "labels.csv", tmp_path / "f"
+
+    def write(*parts: str) -> None:
+        grades = ("benign", "malignant", "benign")
+        rows = zip(SLIDES, grades, parts, strict=True)
+        lines = [f"{n},c{n},{g},{n}.svs,{part}" for n, g, part in rows]
+        labels.write_text("\n".join(["slide_id,case_id,label,slide_path,split", *lines]))
+
+    def encode() -> list[str]:
+        words = ["features", run, "--encoder", "resnet10t", "--weights", weights, "--out", out]
+        done = pathology(*words, "--augmented", "2", "--set", "size_px=64", "--labels", labels)
+        assert done.returncode == 0, done.stderr
+        return [row.status for row in read_table(out / "features.csv") if row.num_tiles]
+
+    def train() -> list[str]:
+        said: list[str] = []
+        config = WeakConfig(epochs=1, epoch_tiles=192, width=8)
+        train_weak(
+            out, labels, tmp_path / "m.pt", config, WeakOptions(device="cpu"), say=said.append
+        )
+        return said
+
+    write("train", "train", "VAL")
+    assert encode() == ["done"] * 3
+    slides = {s.record.slide_id: s.num_augmented for s in read_labelled(out, labels).slides}
+    assert slides == {"a": 2, "b": 2, "c": 0}
+    assert not any("varied" in line for line in train())
+    assert encode() == ["kept"] * 3
+    write("val", "train", "train")
+    fault = "1 slides that train have fewer varied tiles than others: 0, not 2, of each are drawn"
+    assert f"{fault}. Encode again: c" in train()
+    assert encode() == ["kept", "kept", "done"]  # a has more than it needs
+    assert len(read_augmented(out / "c.h5")) == len(read_augmented(out / "a.h5")) == 2
 
 
 def test_trident_and_clam_read_what_they_look_for(run: Path, weights: Path, tmp_path: Path) -> None:
