@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_BINS = 1000  # of a probability, for the areas under curves
+NUM_BINS = 1000  # of the scores' order, for the areas under curves: exact for no more scores
 NUM_CALIBRATION_BINS = 15
 NUM_DRAWS = 1000
 Floats = NDArray[np.float64]
@@ -24,8 +24,8 @@ class CaseCounts:
     """Counts of each of K cases.
 
     confusion_KCC    items by true and by predicted grade
-    beyond_KS2B      for each step between grades, items below it and beyond it, by the bin of
-                     P(grade >= k)
+    beyond_KS2B      for each step between grades, items below it and beyond it, by the place of
+                     P(grade >= k) among those of all items
     calibration_K3B  by the bin of confidence: items, those that are right, and summed confidence
     upper_K2         items predicted above their slide's grade, and all that have one
     """
@@ -68,8 +68,9 @@ def count_by_case(
     beyond_NS = np.cumsum(probability_NC[:, ::-1], axis=1)[:, ::-1][:, 1:]
     beyond = np.zeros((num_cases, num_grades - 1, 2, NUM_BINS))
     for step in range(num_grades - 1):
-        place = _bins(beyond_NS[known, step], NUM_BINS)
-        np.add.at(beyond[:, step], (case, (truth > step).astype(np.int64), place), 1)
+        is_beyond = truth > step
+        place = _places(beyond_NS[known, step], is_beyond)
+        np.add.at(beyond[:, step], (case, is_beyond.astype(np.int64), place), 1)
     calibration = np.zeros((num_cases, 3, NUM_CALIBRATION_BINS))
     confidence = probability_NC[known].max(axis=1, initial=0)
     place = _bins(confidence, NUM_CALIBRATION_BINS)
@@ -156,6 +157,20 @@ def table_rows(
          "low": round(e.low, 6), "high": round(e.high, 6), **num}
         for name, e in found.items()
     ]  # fmt: skip
+
+
+def _places(score_N: Floats, is_beyond_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Places of scores in their order, below NUM_BINS; equal scores share one.
+
+    Where there are more scores than places, those between two quantiles of either side share one:
+    a side of few items, or scores that crowd at 0 and 1, are told apart as well as others.
+    """
+    edges = np.unique(score_N)
+    if len(edges) > NUM_BINS:
+        share = np.linspace(0, 1, NUM_BINS // 2)
+        sides = [side for side in (score_N[is_beyond_N], score_N[~is_beyond_N]) if len(side)]
+        edges = np.unique([np.quantile(side, share, method="lower") for side in sides])
+    return np.maximum(np.searchsorted(edges, score_N, side="right") - 1, 0)
 
 
 def _bins(values: Floats, num: int) -> NDArray[np.int64]:

@@ -44,6 +44,34 @@ def test_figures_agree_with_scikit_learn() -> None:
     assert found["auroc"] == pytest.approx(mean_auroc(p, truth), abs=1e-3)
 
 
+def saturated(num: int, sharpness: float, rare: float) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of three grades with six decimals, as predict writes them, and the truth."""
+    random = np.random.default_rng(3)
+    truth = random.choice(3, num, p=(1 - 2 * rare, rare, rare))
+    logits = sharpness * (1.5 * np.eye(3)[truth] + random.normal(size=(num, 3)))
+    logits[:, 0] += sharpness
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.round(p / p.sum(axis=1, keepdims=True), 6), truth
+
+
+@pytest.mark.parametrize(
+    ("num", "sharpness", "rare"), [(900, 9.0, 0.3), (20_000, 9.0, 0.3), (20_000, 3.0, 0.02)]
+)
+def test_areas_hold_where_scores_crowd_or_grades_are_rare(
+    num: int, sharpness: float, rare: float
+) -> None:
+    p, truth = saturated(num, sharpness, rare)
+    found = measures(count_by_case(p, truth, np.zeros(num, np.int64)), np.ones(1), GRADES)
+    off = 1e-9 if num < 1000 else 1e-3
+    for step, name in ((1, "adenoma"), (2, "carcinoma")):
+        beyond = p[:, ::-1].cumsum(axis=1)[:, ::-1][:, step]
+        area, precision = found[f"auroc_{name}"], found[f"auprc_{name}"]
+        assert area == pytest.approx(roc_auc_score(truth >= step, beyond), abs=off)
+        assert precision == pytest.approx(
+            average_precision_score(truth >= step, beyond), abs=5 * off
+        )
+
+
 def test_the_error_of_an_auroc_is_the_spread_of_draws() -> None:
     random = np.random.default_rng(0)
     grade, found = np.repeat([0, 1], [30, 20]), []
