@@ -24,10 +24,10 @@ def launched(config: AdaptConfig, options: AdaptOptions) -> Fabric:
     """
     fabric = make_fabric(options.device, options.precision, options.num_devices)
     num, size = fabric.world_size, config.batch_size
-    if size < LEAST * num:
+    if size < LEAST * num or size % num:
         raise ConfigError(
-            f"batch_size={size}: {num} processes share a batch, and each needs {LEAST} tiles of "
-            f"either domain. Set batch_size={LEAST * num} or more"
+            f"batch_size={size}: {num} processes share a batch, as many tiles of either domain "
+            f"each and no fewer than {LEAST}. Set batch_size={num * max(LEAST, -(-size // num))}"
         )
     fabric.launch()
     return fabric

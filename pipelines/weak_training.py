@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pathology import __version__
 from pathology.core.artifact import content_digest, fingerprint, write_text
 from pathology.core.config import StageConfig
+from pathology.core.errors import ConfigError
 from pathology.core.run_record import num_cores
 from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
@@ -89,6 +90,12 @@ class Training:
             options.device, options.precision, options.num_devices,
             has_unused=config.method.startswith("clam"),  # a grade's instance classifier
         )  # fmt: skip
+        num, size = self.fabric.world_size, config.slides_per_step
+        if size % num:
+            raise ConfigError(
+                f"slides_per_step={size}: {num} processes share a batch, as many slides each. "
+                f"Set slides_per_step={num * -(-size // num)}"
+            )
         self.fabric.launch()
         self.device = str(self.fabric.device)
         by_id = {slide.record.slide_id: slide for slide in found.slides}
@@ -121,6 +128,7 @@ class Training:
         torch.manual_seed(config.seed)
         encoder = self._encoder()
         num_features = encoder.num_features if encoder else self.found.tiles.num_features
+        recipe = self._recipe(num_features, encoder)
         model = BagClassifier(bag_network(config, num_features), encoder)
         if self.options.start is not None:
             start_from(model, self.options.start, config.grades)
@@ -139,7 +147,7 @@ class Training:
             return self._validate(step, done // config.steps_per_epoch)
 
         start = fit(
-            step, draw, loop, self.folder, self._recipe(num_features),
+            step, draw, loop, self.folder, recipe,
             is_first=self.fabric.is_global_zero, on_step=on_step, before_keep=validate,
             on_keep=lambda done: self._show(step, is_last=False),
         )  # fmt: skip
@@ -277,10 +285,13 @@ class Training:
         }
         return fingerprint("training data", SCHEMA, StageConfig(), inputs)
 
-    def _recipe(self, num_features: int) -> str:
+    def _recipe(self, num_features: int, encoder: Encoder | None) -> str:
+        """Fingerprint of all that shapes the weights; the encoder is as it came."""
         inputs = {
             "data": self._data(), "num_train": str(self.num_train), "features": str(num_features)
         }  # fmt: skip
+        if encoder is not None:
+            inputs["encoder"] = weights_digest(encoder)
         if self.options.start is not None:
             inputs["start"] = content_digest(self.options.start)
         return fingerprint("weak training", SCHEMA, self.config, inputs)

@@ -68,5 +68,5 @@ def test_both_end_with_the_same_weights_and_near_those_of_one(tmp_path: Path) ->
 
 
 def test_a_batch_too_small_to_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"2 processes share a batch.*batch_size=4 or more"):
+    with pytest.raises(ConfigError, match=r"2 processes share a batch.*Set batch_size=4"):
         launched(AdaptConfig(batch_size=3), AdaptOptions(device="cpu", num_devices=2))

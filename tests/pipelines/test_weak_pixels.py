@@ -85,6 +85,19 @@ def test_the_encoder_is_trained_and_travels_with_the_model(
         predict(tmp_path / "m.pt", features, tmp_path / "q.csv")  # of the encoder before training
 
 
+def test_other_weights_of_the_encoder_are_another_training(
+    run: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    other = write_weights(tmp_path / "other.pt", seed=1, name=SMALLEST)
+    for name, given in (("m", weights), ("m", other), ("fresh", other)):
+        train(run, tmp_path / f"{name}.pt", given, epochs=1)
+    (card, state), (wanted, tensors) = (
+        load_classifier(tmp_path / f"{name}.pt") for name in ("m", "fresh")
+    )
+    assert card.tiles.weights == wanted.tiles.weights
+    assert all(torch.equal(value, tensors[key]) for key, value in state.items())
+
+
 def test_a_store_that_breaks_costs_itself_and_not_its_neighbours(
     run: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,13 @@ def test_processes_whose_slides_are_of_one_grade(cohort: tuple[Path, Path], tmp_
     assert load_classifier(tmp_path / "m.pt")[0].grades == ("healthy", "carcinoma")
 
 
+def test_processes_have_as_many_slides_each(cohort: tuple[Path, Path], tmp_path: Path) -> None:
+    """Else each slide of a smaller share would count more than in one process."""
+    options = WeakOptions(device="cpu", num_devices=4)
+    with pytest.raises(ConfigError, match=r"slides_per_step=6: 4 processes.*slides_per_step=8"):
+        train_weak(*cohort, tmp_path / "m.pt", config(slides_per_step=6), options)
+
+
 def test_tensorboard_is_told_every_step(cohort: tuple[Path, Path], tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     options = WeakOptions(device="cpu", tensorboard=True)
