@@ -23,13 +23,15 @@ MAX_ASPECT_ERROR = 0.02
 def mask_to_geojson(mask: Mask, l0_slide: Pair, l0_offset: Pair = (0, 0)) -> dict[str, Any]:
     """A mask of the whole slide as one QuPath annotation a piece, holes included.
 
+    Read again by read_mask at the same size it is the same mask: rings run a quarter of a pixel
+    within the tissue's edge.
+
     l0_slide   (width, height) of the slide, which the mask (H, W) is stretched over
     l0_offset  subtracted from every point: QuPath counts from the corner of the scanned bounds
     """
-    contours, hierarchy = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    scale = np.array([l0_slide[0] / mask.shape[1], l0_slide[1] / mask.shape[0]])
+    doubled = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    scale = np.array([l0_slide[0] / doubled.shape[1], l0_slide[1] / doubled.shape[0]])
     rings = [_ring(np.asarray(contour, np.int32), scale, l0_offset) for contour in contours]
     features: list[dict[str, Any]] = []
     for number, ring in enumerate(rings):
@@ -84,20 +86,54 @@ def read_mask(
 
 
 def _rasterize(data: Any, l0_slide: Pair, size: Pair, l0_offset: Pair) -> Mask:
-    canvas = np.zeros((size[1], size[0]), np.uint8)
+    canvas = np.zeros((size[1], size[0]), np.bool_)
     scale = np.array([size[0] / l0_slide[0], size[1] / l0_slide[1]])
     areas = [(p, _is_excluded(feature)) for feature in _features(data) for p in _polygons(feature)]
     if not areas:
         raise ValueError("it holds no polygon")
     for rings, is_excluded in sorted(areas, key=lambda area: area[1]):
-        piece = np.zeros_like(canvas)
-        for number, ring in enumerate(rings):
-            points = (np.asarray(ring, np.float64)[:, :2] + l0_offset) * scale
-            if not np.isfinite(points).all():
-                raise ValueError("a corner is no number")
-            cv2.fillPoly(piece, [np.rint(points).astype(np.int32)], 0 if number else 1)
-        canvas[piece > 0] = not is_excluded
-    return canvas > 0
+        edges = [
+            _edges((np.asarray(ring, np.float64)[:, :2] + l0_offset) * scale) for ring in rings
+        ]
+        _fill(canvas, np.concatenate(edges), not is_excluded)
+    return canvas
+
+
+def _edges(corners_N2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A ring's edges (N, 4) as x0, y0, x1, y1. Raises ValueError for corners that are nowhere."""
+    if not np.isfinite(corners_N2).all():
+        raise ValueError("a corner is no number")
+    return np.hstack([corners_N2, np.roll(corners_N2, -1, axis=0)])
+
+
+def _fill(canvas: Mask, edges_E4: NDArray[np.float64], value: bool) -> None:
+    """Set the pixels whose centres lie in a polygon: within an odd number of its rings.
+
+    edges_E4  of all rings, in pixels
+
+    Each edge turns over, in the rows whose centres it passes, all that lies to its right.
+    """
+    height, width = canvas.shape
+    x0_E, y0_E, x1_E, y1_E = edges_E4.T
+    top_E, bottom_E = (
+        np.clip(np.ceil(each(y0_E, y1_E) - 0.5), 0, height).astype(np.int64)
+        for each in (np.minimum, np.maximum)
+    )
+    num_E = bottom_E - top_E
+    if not num_E.any():
+        return
+    edge_X = np.repeat(np.arange(len(num_E)), num_E)  # one for each row that an edge passes
+    row_X = np.arange(num_E.sum()) + (top_E - (np.cumsum(num_E) - num_E))[edge_X]
+    share_X = (row_X + 0.5 - y0_E[edge_X]) / (y1_E - y0_E)[edge_X]
+    x_X = x0_E[edge_X] + share_X * (x1_E - x0_E)[edge_X]
+    column_X = np.clip(np.ceil(x_X - 0.5), 0, width).astype(np.int64)
+    (top, left), (bottom, right) = (
+        (int(limit(row_X)), int(limit(column_X))) for limit in (np.min, np.max)
+    )
+    turned = np.zeros((bottom + 1 - top, right + 1 - left), np.uint8)
+    np.bitwise_xor.at(turned, (row_X - top, column_X - left), np.uint8(1))
+    inside = np.bitwise_xor.accumulate(turned, axis=1)[:, : width - left] > 0
+    canvas[top : bottom + 1, left : left + inside.shape[1]][inside] = value
 
 
 def _features(data: Any) -> list[dict[str, Any]]:

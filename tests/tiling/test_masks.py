@@ -52,7 +52,26 @@ def test_shapes_are_valid_and_lie_in_level_0() -> None:
 def test_a_mask_survives_the_way_out_and_back(tmp_path: Path, offset: tuple[int, int]) -> None:
     collection = mask_to_geojson(ring_mask(), SLIDE, offset)
     path = saved(tmp_path, collection)
-    assert overlap(read_mask(path, "s", SLIDE, SIZE, offset), ring_mask()) > 0.93
+    assert (read_mask(path, "s", SLIDE, SIZE, offset) == ring_mask()).all()
+
+
+def test_specks_and_stairs_survive_it_too(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    mask = cv2.blur(random.random((SIZE[1], SIZE[0])), (5, 5)) > 0.5
+    path = saved(tmp_path, mask_to_geojson(mask, SLIDE))
+    assert (read_mask(path, "s", SLIDE, SIZE) == mask).all()
+
+
+def test_a_rectangle_covers_the_pixels_whose_centres_it_holds(tmp_path: Path) -> None:
+    def square(low: float, high: float) -> list[list[float]]:
+        return [[low, low], [high, low], [high, high], [low, high], [low, low]]
+
+    area = {"type": "Polygon", "coordinates": [square(100, 200), square(130, 170)]}
+    mask = read_mask(saved(tmp_path, area), "s", SLIDE, SIZE)
+    wanted = np.zeros_like(mask)
+    wanted[10:20, 10:20] = True
+    wanted[13:17, 13:17] = False
+    assert (mask == wanted).all()
 
 
 def test_qupath_counts_from_the_corner_of_the_bounds() -> None:
