@@ -54,17 +54,11 @@ def predict(
     from pathology.training.fabric import device_of
     from pipelines.given_mpp import require_mpp
     from pipelines.grade_maps import draw_maps
-    from pipelines.predict import SlideGrade
     from pipelines.predict import predict as run_prediction
     from pipelines.prediction_tables import slides_table
     from pipelines.progress import progress
     from pipelines.tile_for_model import CutOptions, has_tiles, tile_for_model
     from pipelines.weak_inputs import num_slides
-
-    def line(grade: SlideGrade) -> str:
-        if grade.problem:
-            return f"{grade.slide_id}: failed, {grade.problem}"
-        return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
 
     require_file_place(out, model, source, weights)
     require_mpp(assume_mpp, "--assume-mpp")
@@ -82,7 +76,7 @@ def predict(
             device=device_of(device),
             weights=weights,
             only=only,
-            on_slide=lambda grade: shown.item(line(grade)),
+            on_slide=lambda grade: shown.item(grade.line()),
             say=speeds.append,
         )
     failed = [grade for grade in found if grade.problem]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pathology.core.errors import ArtifactError
 from pathology.inference.field_grader import FieldGrader
@@ -18,7 +16,7 @@ from pathology.models.encoder import Encoder
 from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.stain.contract import RAW
 from pathology.stain.load import load_model
-from pathology.weak.slide_rule import grade_slide
+from pathology.weak.slide_rule import decide
 from pipelines.classifier import Classifier, load_for_use
 
 NO_LIMITS = "not checked: run 'pathology live limits' once for this model"
@@ -58,7 +56,7 @@ def load_live(
     limits, unlike = _limits_of(path, classifier)
     focus = "by the model's own tiles" if limits else "by the usual limit of tiling"
     grader = FieldGrader(
-        network, tile_px, tile_mpp, lambda tile_NC: grade_field(classifier, tile_NC),
+        network, tile_px, tile_mpp, partial(decide, classifier.rule),
         limits=limits, stain=live_stain, budget_ms=budget_ms,
     )  # fmt: skip
     named = f"normalized by {live_stain.model.method}" if live_stain else "as it comes"
@@ -101,13 +99,6 @@ def encoder_of(classifier: Classifier) -> Encoder:
     if not isinstance(encoder, Encoder):
         raise TypeError("the classifier was loaded without its encoder")
     return encoder
-
-
-def grade_field(classifier: Classifier, tile_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities (C,) of a field from those of its tiles, by the rule for slides."""
-    if classifier.rule is None:
-        return np.asarray(tile_NC.mean(axis=0), np.float64)
-    return np.asarray(grade_slide(classifier.rule, tile_NC), np.float64)
 
 
 def _limits_of(path: Path, classifier: Classifier) -> tuple[TaughtLimits | None, str]:

@@ -17,18 +17,21 @@ from pathology.core.errors import reason_of
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.table import csv_text
 from pathology.models.card import require_match
-from pathology.weak.slide_rule import SlideRule, grade_of, grade_slide
+from pathology.weak.slide_rule import decide
 from pipelines.classifier import Classifier, load_for_use
 from pipelines.prediction_tables import PREFIX, slides_table
 from pipelines.scoring import FAULTS, Scored, Scoring
 from pipelines.tile_places import places_of
 from pipelines.weak_inputs import read_tiled, without_tiles
 
+DECIMALS = 6  # of the probabilities in the tables
+
 
 @dataclass(frozen=True)
 class SlideGrade:
     """A slide's row in the table of slides; problem says why there is no grade.
 
+    chance   probability of its grade, among those of all
     entropy  of the grades' probabilities over its greatest value: 0 sure, 1 anything
     l0_offset  corner of the scanned bounds, which QuPath counts from; mpp is that of level 0
     """
@@ -36,12 +39,19 @@ class SlideGrade:
     slide_id: str
     num_tiles: int = 0
     grade: str = ""
+    chance: float = float("nan")
     probability_C: tuple[float, ...] = ()
     entropy: float = float("nan")
     l0_size: tuple[int, int] = (0, 0)
     l0_offset: tuple[int, int] = (0, 0)
     mpp: float | None = None
     problem: str = ""
+
+    def line(self) -> str:
+        """For people."""
+        if self.problem:
+            return f"{self.slide_id}: failed, {self.problem}"
+        return f"{self.slide_id}: {self.grade} ({self.chance:.2f})"
 
 
 def predict(
@@ -118,28 +128,26 @@ def _grade(classifier: Classifier, scored: Scored, part: Path) -> SlideGrade:
     slide, tile_NC = scored.slide, scored.tile_NC
     if tile_NC is None:
         return SlideGrade(slide.record.slide_id, problem=scored.problem)
+    tile_NC = np.round(tile_NC, DECIMALS)  # as a stopped run finds them again
     try:
         at = places_of(slide)
         if not part.is_file():
             write_text(part, _tiles_csv(slide.record.slide_id, at.l0_xy, at.l0_edge, tile_NC))
     except FAULTS as fault:
         return SlideGrade(slide.record.slide_id, problem=reason_of(fault))
-    probability = _slide_probability(classifier.rule, tile_NC)
+    decided, probability = decide(classifier.rule, tile_NC)
     entropy = float(-(probability * np.log(np.maximum(probability, 1e-12))).sum())
     return SlideGrade(
         slide.record.slide_id,
         slide.num_tiles,
-        classifier.card.grades[grade_of(probability)],
+        classifier.card.grades[decided],
+        float(probability[decided]),
         tuple(probability.tolist()),
         entropy / float(np.log(len(probability))),
         at.l0_size,
         at.l0_offset,
         at.mpp,
     )
-
-
-def _slide_probability(rule: SlideRule | None, tile_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    return tile_NC.mean(axis=0) if rule is None else grade_slide(rule, tile_NC)
 
 
 def _columns(grades: Sequence[str]) -> list[str]:
@@ -151,7 +159,7 @@ def _tiles_csv(
 ) -> str:
     """Rows of a slide's tiles; an id with a comma or a quote is quoted."""
     return csv_text(
-        [slide_id, x, y, l0_edge, *(f"{value:.6f}" for value in row)]
+        [slide_id, x, y, l0_edge, *(f"{value:.{DECIMALS}f}" for value in row)]
         for (x, y), row in zip(l0_xy.tolist(), tile_NC.tolist(), strict=True)
     )
 

@@ -14,7 +14,7 @@ from pipelines.feature_table import TABLE, read_table
 from pipelines.features import FeatureOptions, extract_features
 from pipelines.first_process import is_first, tell
 from pipelines.grade_maps import draw_maps
-from pipelines.predict import SlideGrade, predict
+from pipelines.predict import predict
 from pipelines.prediction_tables import slides_table
 from pipelines.progress import counting, progress, telling
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
@@ -121,17 +121,11 @@ def _predict(run: Planned) -> int:
         found = predict(
             folder.weak, folder.features, folder.predictions,
             device=device_of(run.options.device), say=print,
-            on_slide=lambda grade: shown.item(_line(grade)),
+            on_slide=lambda grade: shown.item(grade.line()),
         )  # fmt: skip
     folder.maps.mkdir(exist_ok=True)
     draw_maps(folder.predictions, folder.maps)
     return int(any(grade.problem for grade in found))
-
-
-def _line(grade: SlideGrade) -> str:
-    if grade.problem:
-        return f"{grade.slide_id}: failed, {grade.problem}"
-    return f"{grade.slide_id}: {grade.grade} ({max(grade.probability_C):.2f})"
 
 
 def _evaluate(run: Planned) -> int:

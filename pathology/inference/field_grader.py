@@ -44,7 +44,7 @@ class FieldGrader:
     still, its middle first; grades of a field that has moved are forgotten.
 
     tile_px, tile_mpp  of the model
-    grade_field  probabilities (C,) of a field from those of its tiles (N, C)
+    grade_field  grade of a field, and probabilities (C,), from those of its tiles (N, C)
     limits       of what the model was taught on; None: not known, and nothing is told apart by it
     stain        to normalize by; None: the model was taught on tiles as they are
     budget_ms    of the network for one frame
@@ -55,7 +55,7 @@ class FieldGrader:
         network: TileNetwork,
         tile_px: int,
         tile_mpp: float,
-        grade_field: Callable[[Grades], Grades],
+        grade_field: Callable[[Grades], tuple[int, Grades]],
         *,
         limits: TaughtLimits | None = None,
         stain: LiveStain | None = None,
@@ -178,8 +178,8 @@ class FieldGrader:
         )  # fmt: skip
         if made.verdict != "graded":
             return made
-        whole_C = self.grade_field(probability_NC[is_graded])
-        return replace(made, grade=int(whole_C.argmax()), probability_C=tuple(whole_C.tolist()))
+        grade, whole_C = self.grade_field(probability_NC[is_graded])
+        return replace(made, grade=grade, probability_C=tuple(whole_C.tolist()))
 
     def _tile(self, field: Pixels, number: int) -> Pixels:
         x, y = self._plan.xy[number].tolist()

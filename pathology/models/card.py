@@ -98,7 +98,7 @@ class ModelCard(StageConfig):
     grades        benign first, most malignant last
     tiles         what it must be given
     method        how it was trained, and settings in full
-    slide_rule    from tiles to slides, as plain values; None: the method's own slide score
+    slide_rule    from tiles to slides, as plain values; None: by the mean of the tiles
     num_slides, num_tiles  that it was trained on, by part
     training_data fingerprint of them and of their labels
     metrics       on the slides that were set aside for choosing

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,13 @@ class SlideRule(StageConfig):
     quantile: tuple[float, ...]
     threshold: tuple[float, ...]
     temperature: tuple[float, ...] = Field(min_length=1)
+
+
+class Decision(NamedTuple):
+    """A grade, from 0 (benign), and the probabilities (C,) of all."""
+
+    grade: int
+    probability_C: NDArray[np.float64]
 
 
 def severities(tile_NC: NDArray[np.float64], quantile: float) -> NDArray[np.float64]:
@@ -84,6 +92,18 @@ def grade_slide(rule: SlideRule, tile_NC: NDArray[np.float64]) -> NDArray[np.flo
         severity = float(severities(tile_NC, quantile)[step])
         beyond.append(min(beyond[-1], _sigmoid((severity - threshold) / temperature)))
     return np.array([high - low for high, low in pairwise([*beyond, 0.0])])
+
+
+def decide(rule: SlideRule | None, tile_NC: NDArray[np.float64]) -> Decision:
+    """The grade of a slide, or of a microscope's field, from those of its tiles (N, C).
+
+    Without a rule probabilities are the tiles' mean, and the grade is the most probable.
+    """
+    if rule is None:
+        mean_C = np.asarray(tile_NC.mean(axis=0), np.float64)
+        return Decision(int(mean_C.argmax()), mean_C)
+    probability_C = grade_slide(rule, tile_NC)
+    return Decision(grade_of(probability_C), probability_C)
 
 
 def grade_of(probability_C: NDArray[np.float64]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from pathology.inference.live_stain import LiveStain
 from pathology.inference.taught_limits import fit_limits
 from pathology.inference.tile_network import TileNetwork
 from pathology.stain.load import load_model
+from pathology.weak.slide_rule import SlideRule, decide
 from tests.inference.conftest import EDGE, MPP, scene
 
 CAMERA_MPP = 0.5
@@ -25,12 +27,24 @@ def frame(pixels: np.ndarray, number: int = 0) -> Frame:
     return Frame(number, pixels, time.monotonic())
 
 
-def mean(tile_NC: np.ndarray) -> np.ndarray:
-    return np.asarray(tile_NC.mean(axis=0))
-
-
 def grader(network: TileNetwork, **more: object) -> FieldGrader:
-    return FieldGrader(network, EDGE, MPP, mean, **{"budget_ms": 1e6, **more})
+    return FieldGrader(network, EDGE, MPP, partial(decide, None), **{"budget_ms": 1e6, **more})
+
+
+def test_a_field_is_decided_as_a_slide_is(network: TileNetwork) -> None:
+    """By the rule, whose decision is the median grade and not the most probable."""
+    pixels, rule = scene(512, 384), None
+    num_grades = grader(network).grade(frame(pixels), CAMERA_MPP).probability_NC.shape[1]
+    tiles = grader(network).grade(frame(pixels), CAMERA_MPP).probability_NC
+    rule = SlideRule(
+        quantile=(0.5,) * (num_grades - 1), threshold=(0.0,) * (num_grades - 1),
+        temperature=(1.0,) * (num_grades - 1),
+    )  # fmt: skip
+    by_rule = FieldGrader(network, EDGE, MPP, partial(decide, rule), budget_ms=1e6)
+    found, wanted = by_rule.grade(frame(pixels), CAMERA_MPP), decide(rule, tiles)
+    assert found.grade == wanted.grade
+    assert found.probability_C == pytest.approx(wanted.probability_C)
+    assert found.confidence == found.probability_C[found.grade]
 
 
 def test_a_field_is_graded_as_its_tiles_are(network: TileNetwork) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pathology.weak.slide_rule import (
     QUANTILES,
     SlideRule,
+    decide,
     fit_slide_rule,
     grade_of,
     grade_slide,
@@ -75,6 +76,11 @@ def test_slides_on_one_side_keep_the_middle() -> None:
 
 
 def test_the_decision_is_the_median_grade() -> None:
+    tiles = np.array([[0.55, 0.1, 0.35], [0.45, 0.2, 0.35], [0.2, 0.45, 0.35]])
+    rule = SlideRule(quantile=(0.5, 0.5), threshold=(0.0, 0.0), temperature=(1.0, 1.0))
+    grade, probability_C = decide(rule, tiles)
+    assert (grade, int(probability_C.argmax())) == (1, 0)
+    assert decide(None, tiles).grade == int(tiles.mean(axis=0).argmax()) == 0
     assert grade_of(np.array([0.4, 0.3, 0.3])) == 1
     assert grade_of(np.array([0.5, 0.0, 0.5])) == 2
     assert grade_of(np.array([1.0, 0.0, 0.0])) == 0
