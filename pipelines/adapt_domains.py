@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ConfigError
 from pathology.core.manifest import SlideRecord
-from pathology.data.splits import some_cases, split_of_manifest
+from pathology.data.splits import in_no_part, require_apart, some_cases, split_of_manifest
 from pathology.models.card import TileContract
 from pathology.models.encoder import Encoder
 from pathology.stain.contract import StainMismatch
@@ -44,6 +44,7 @@ from pipelines.adapt_tiles import TileSink, Values
 from pipelines.input_kinds import TileInput
 from pipelines.tile_labels import TileLabels, read_tile_labels
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
+from pipelines.weak_inputs import NO_PART, remark
 
 VAL_SHARE = 0.2
 BLOCK = 1024  # tiles that a digest is taken of at once
@@ -193,7 +194,7 @@ def read_domains(
         is_labelled=config.is_supervised, say=say, on_slide=on_slide,
     )  # fmt: skip
     _require_alike(labelled, unlabelled, (source.path, target.path), say)
-    train, val = _split(labelled, known, classes, config)
+    train, val = _split(labelled, known, classes, config, say)
     known_tiles = {"mpp": labelled.mpp, "stain": labelled.stain}
     is_kept = config.is_pixels or (start is not None and start.card.has_encoder)
     cases = tuple(hidden[i].case_id or i if i in hidden else i for i in unlabelled.slide_ids)
@@ -261,9 +262,16 @@ def _split(
     known: Mapping[str, SlideRecord],
     classes: tuple[str, ...],
     config: AdaptConfig,
+    say: Say,
 ) -> tuple[DomainTiles, DomainTiles]:
     """The source's slides that train, and those that judge."""
-    split = split_of_manifest([known[i] for i in labelled.slide_ids], VAL_SHARE, config.seed)
+    records = [known[i] for i in labelled.slide_ids]
+    split = split_of_manifest(records, VAL_SHARE, config.seed)
+    require_apart(split, records)
+    lines: list[str] = []
+    remark(lines, in_no_part(split, records), f"of the source {NO_PART}")
+    for line in lines:
+        say(line)
     number = {name: i for i, name in enumerate(labelled.slide_ids)}
     train, val = (
         labelled.chosen([number[name] for name in part]) for part in (split.train, split.val)

@@ -209,8 +209,11 @@ def _tile_level(
     truth = np.full(len(tiles.slide_N), -1, np.int64)
     limit, case, centre = truth.copy(), tiles.slide_N.copy(), np.full(len(truth), "", object)
     records = {name: record for name, record in records.items() if name in place}
-    for name in dict.fromkeys(tiles.slide_N.tolist()):
-        record, rows = records.get(name), tiles.slide_N == name
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(tiles.slide_N.tolist()):
+        rows_of.setdefault(name, []).append(row)
+    for name, rows in rows_of.items():
+        record = records.get(name)
         if record is None:
             continue
         case[rows], centre[rows] = record.case_id or name, record.centre

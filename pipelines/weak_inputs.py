@@ -20,6 +20,7 @@ from pipelines.grade_order import order_of
 from pipelines.run_stores import stores_of, without_stores
 
 SHOWN = 5  # ids in a line
+NO_PART = "are in no part of the split (train, val or test) and are left out"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pathology.core.run_record import environment, now, write_run_record
-from pathology.data.splits import Split, read_clam, require_apart, split_of_manifest
+from pathology.data.splits import Split, in_no_part, read_clam, require_apart, split_of_manifest
 from pathology.models.card import ModelCard
 from pathology.training.loop import Values
 from pathology.weak.config import WeakConfig
-from pipelines.weak_inputs import LabelledSlides, read_labelled, remark, require_several_grades
+from pipelines.weak_inputs import (
+    NO_PART,
+    LabelledSlides,
+    TiledSlide,
+    read_labelled,
+    remark,
+    require_several_grades,
+)
 from pipelines.weak_training import Training, WeakOptions
 
 __all__ = ["WeakOptions", "WeakPlan", "plan_weak", "train_planned", "train_weak"]
@@ -59,7 +66,7 @@ def plan_weak(
     for line in (*_lacking(found, split), *_without_varied(found, split)):
         say(line)
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
-    num = sum(s.num_tiles for s in found.slides if s.record.slide_id in set(split.train))
+    num = sum(slide.num_tiles for slide in _that_train(found, split))
     most = max(num, LEAST_EPOCH)  # passing often over few tiles learns them by heart
     config = config.model_copy(update={"epoch_tiles": min(config.epoch_tiles, most)})
     return WeakPlan(found, split, labels.parent, config, started)
@@ -108,6 +115,11 @@ def train_weak(
     return train_planned(plan, out, options, on_step=on_step, say=say)
 
 
+def _that_train(found: LabelledSlides, split: Split) -> list[TiledSlide]:
+    ids = set(split.train)
+    return [slide for slide in found.slides if slide.record.slide_id in ids]
+
+
 def _lacking(found: LabelledSlides, split: Split) -> list[str]:
     """A line for each grade that no training slide has, or none of those that choose."""
     label_of = {slide.record.slide_id: slide.record.label for slide in found.slides}
@@ -121,7 +133,7 @@ def _lacking(found: LabelledSlides, split: Split) -> list[str]:
 
 def _without_varied(found: LabelledSlides, split: Split) -> list[str]:
     """A line where training draws fewer varied tiles than some of its slides have."""
-    train = [slide for slide in found.slides if slide.record.slide_id in set(split.train)]
+    train = _that_train(found, split)
     counts = [slide.num_augmented for slide in train]
     least, most = min(counts, default=0), max(counts, default=0)
     few = [s.record.slide_id for s in train if s.num_augmented < most]
@@ -137,19 +149,20 @@ def _split(
     """The split, checked: no case in two parts, several grades to learn from."""
     records = [slide.record for slide in found.slides]
     there = {record.slide_id for record in records}
+    lines: list[str] = []
     if options.splits is not None:
         split = read_clam(options.splits)
         listed = (split.train, split.val, split.test)
         asked = {slide_id for part in listed for slide_id in part}
-        lines: list[str] = []
         remark(lines, sorted(asked - there), f"of {options.splits} are not here, or have no label")
         remark(lines, sorted(there - asked), f"are here and in no part of {options.splits}")
-        for line in lines:
-            say(line)
         parts = [[i for i in part if i in there] for part in listed]
         split = Split(split.name, *map(tuple, parts))
     else:
         split = split_of_manifest(records, options.val_share, seed)
+        remark(lines, in_no_part(split, records), NO_PART)
     require_apart(split, records)
+    for line in lines:
+        say(line)
     require_several_grades(found, split.train, "training")
     return split

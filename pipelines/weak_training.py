@@ -100,7 +100,7 @@ class Training:
         self.device = str(self.fabric.device)
         by_id = {slide.record.slide_id: slide for slide in found.slides}
         self.slides = [by_id[i] for part in (split.train, split.val) for i in part if i in by_id]
-        self.num_train = sum(slide.record.slide_id in set(split.train) for slide in self.slides)
+        self.num_train = sum(slide_id in by_id for slide_id in split.train)
         is_first = self.fabric.is_global_zero
         cache = self.folder / "features.npy"
         if is_first:

@@ -17,6 +17,9 @@ from pathology.core.errors import ManifestError
 from pathology.core.manifest import PARTS, SlideRecord
 from pathology.core.table import csv_text
 
+SHARE_TOLERANCE = 0.02  # of the share of cases that are set aside
+MOST_PARTS = 10
+
 
 @dataclass(frozen=True)
 class Split:
@@ -44,7 +47,10 @@ def require_apart(split: Split, slides: Sequence[SlideRecord]) -> None:
 
 
 def split_of_manifest(slides: Sequence[SlideRecord], val_share: float, seed: int) -> Split:
-    """The split that a manifest's column says; parts that it does not name are drawn by case.
+    """The split that a manifest's column says; val is drawn by case where it names none.
+
+    Where it names no train, all slides but those of val and test are; where it does, slides that it
+    leaves empty are in no part: see in_no_part.
 
     val_share  of the training slides that are set aside for choosing where none are marked val
     Raises ManifestError where no slide is left to train on, and for other names of parts alone.
@@ -61,9 +67,14 @@ def split_of_manifest(slides: Sequence[SlideRecord], val_share: float, seed: int
         raise ManifestError("no slide is left to train on: all are marked val or test")
     val = named["val"]
     if not val:
-        folds = max(2, round(1 / val_share))
-        train, val = _first_fold(train, folds, seed)
+        train, val = _set_aside(train, val_share, seed)
     return _named("manifest", train, val, named["test"])
+
+
+def in_no_part(split: Split, slides: Sequence[SlideRecord]) -> list[str]:
+    """Ids of slides that neither train nor choose nor test."""
+    there = {*split.train, *split.val, *split.test}
+    return [slide.slide_id for slide in slides if slide.slide_id not in there]
 
 
 def ids_that_never_train(slides: Sequence[SlideRecord]) -> set[str]:
@@ -102,7 +113,7 @@ def leave_centres_out(slides: Sequence[SlideRecord], val_share: float, seed: int
     found = []
     for centre in centres:
         rest = [slide for slide in slides if slide.centre != centre]
-        train, val = _first_fold(rest, max(2, round(1 / val_share)), seed)
+        train, val = _set_aside(rest, val_share, seed)
         out = [slide for slide in slides if slide.centre == centre]
         found.append(_named(f"centre {centre}", train, val, out))
     return found
@@ -152,8 +163,9 @@ def write_clam(folder: Path, splits: Sequence[Split], label_of: Mapping[str, str
             for i in range(longest)
         ]
         every = [slide_id for ids in parts.values() for slide_id in ids]
+        members = [set(ids) for ids in parts.values()]
         marks = [["", *PARTS]] + [
-            [slide_id, *(str(slide_id in ids) for ids in parts.values())] for slide_id in every
+            [slide_id, *(str(slide_id in ids) for ids in members)] for slide_id in every
         ]
         counts = {part: Counter(label_of.get(i, "") for i in ids) for part, ids in parts.items()}
         labels = sorted({label for count in counts.values() for label in count})
@@ -170,12 +182,30 @@ def _named(name: str, *parts: Sequence[SlideRecord]) -> Split:
     return Split(name, *(tuple(slide.slide_id for slide in part) for part in parts))
 
 
-def _first_fold(
-    slides: Sequence[SlideRecord], num_folds: int, seed: int
+def _set_aside(
+    slides: Sequence[SlideRecord], share: float, seed: int
 ) -> tuple[list[SlideRecord], list[SlideRecord]]:
+    """The slides without about that share of the cases, and that share."""
+    num_folds, num = _parts_of(share)
     number = _fold_numbers(slides, num_folds, seed)
     pairs = list(zip(slides, number.tolist(), strict=True))
-    return [s for s, n in pairs if n != 0], [s for s, n in pairs if n == 0]
+    return [s for s, n in pairs if n >= num], [s for s, n in pairs if n < num]
+
+
+def _parts_of(share: float) -> tuple[int, int]:
+    """Into how many parts cases are put, and how many of these make the share: as few as will do.
+
+    >>> [_parts_of(share) for share in (0.2, 0.25, 0.3, 0.4, 0.8)]
+    [(5, 1), (4, 1), (7, 2), (5, 2), (5, 4)]
+    """
+    options = [
+        (abs(num / parts - share) > SHARE_TOLERANCE, abs(num / parts - share), parts, num)
+        for parts in range(2, MOST_PARTS + 1)
+        for num in [min(parts - 1, max(1, round(share * parts)))]
+    ]
+    good = [one for one in options if not one[0]]
+    _, _, parts, num = good[0] if good else min(options)
+    return parts, num
 
 
 def _fold_numbers(slides: Sequence[SlideRecord], num_folds: int, seed: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -42,12 +43,22 @@ class TilePool:
 
     def choose(self, random: np.random.Generator, num: int) -> NDArray[np.int64]:
         """Rows of num tiles: a centre first, one of its slides then, one of its tiles last."""
-        centres = np.unique(self.centre_N)
+        slides_of, rows_of = self._members
         rows = []
-        for centre in random.choice(centres, num):
-            slide = random.choice(np.unique(self.slide_N[self.centre_N == centre]))
-            rows.append(random.choice(np.flatnonzero(self.slide_N == slide)))
+        for centre in random.choice(np.array(list(slides_of)), num).tolist():
+            slide = int(random.choice(slides_of[centre]))
+            rows.append(random.choice(rows_of[slide]))
         return np.array(rows, np.int64)
+
+    @cached_property
+    def _members(self) -> tuple[dict[int, NDArray[np.int64]], dict[int, NDArray[np.int64]]]:
+        """Slides of each centre, and rows of each slide."""
+        order = np.argsort(self.slide_N, kind="stable")
+        slides, starts = np.unique(self.slide_N[order], return_index=True)
+        rows = np.split(order, starts[1:])
+        home = self.centre_N[order[starts]]
+        slides_of = {int(centre): slides[home == centre] for centre in np.unique(home)}
+        return slides_of, dict(zip(slides.tolist(), rows, strict=True))
 
     def draw(self, random: np.random.Generator, num: int, crop_px: int) -> Crops:
         """Pieces of num tiles at random places, in one of their eight orientations."""

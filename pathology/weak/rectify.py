@@ -39,9 +39,7 @@ def rectified_weights(
     if not np.isfinite(scores_N).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(scores_N))} scores are no numbers")
     weights = np.ones(len(scores_N), np.float32)
-    order = np.argsort(slide_N, kind="stable")
-    _, starts = np.unique(np.asarray(slide_N)[order], return_index=True)
-    for rows in np.split(order, starts[1:]):
+    for rows in _by_slide(slide_N):
         grade = int(grade_N[rows[0]]) if len(rows) else 0
         if grade > 0:
             weights[rows] = _ramp(scores_N[rows], low[grade], up[grade], ramp)
@@ -60,14 +58,21 @@ def discriminative_weights(
     slides of its grade. low says which, by grade; the lowest grade keeps all its tiles.
     """
     weights = np.ones(len(scores_N), np.float32)
-    for grade in np.unique(grade_N[grade_N > 0]).tolist():
-        of_grade = grade_N == grade
-        among_all = np.quantile(scores_N[of_grade], low[grade])
-        for slide in np.unique(slide_N[of_grade]):
-            rows = slide_N == slide
-            threshold = min(np.quantile(scores_N[rows], low[grade]), among_all)
+    there = np.unique(grade_N[grade_N > 0]).tolist()
+    among_all = {grade: np.quantile(scores_N[grade_N == grade], low[grade]) for grade in there}
+    for rows in _by_slide(slide_N):
+        grade = int(grade_N[rows[0]]) if len(rows) else 0
+        if grade > 0:
+            threshold = min(np.quantile(scores_N[rows], low[grade]), among_all[grade])
             weights[rows] = scores_N[rows] >= threshold
     return weights
+
+
+def _by_slide(slide_N: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """The tiles of each slide, by number."""
+    order = np.argsort(slide_N, kind="stable")
+    _, starts = np.unique(np.asarray(slide_N)[order], return_index=True)
+    return np.split(order, starts[1:])
 
 
 def _ramp(

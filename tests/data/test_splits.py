@@ -15,6 +15,7 @@ from pathology.data.splits import (
     PARTS,
     Split,
     folds,
+    in_no_part,
     leave_centres_out,
     read_clam,
     require_apart,
@@ -84,6 +85,22 @@ def test_slides_to_choose_on_are_set_aside_where_none_are_marked() -> None:
     assert not found.test
     assert split_of_manifest(slides(), 0.2, seed=0) == found
     assert split_of_manifest(slides(), 0.2, seed=1) != found
+
+
+def test_slides_without_a_part_are_not_forgotten() -> None:
+    records = [replace(s, split="train") for s in slides()]
+    records[3] = replace(records[3], split="")
+    records[8] = replace(records[8], split="external")
+    found = split_of_manifest(records, 0.2, seed=0)
+    assert in_no_part(found, records) == ["s3", "s8"]
+    assert in_no_part(split_of_manifest(slides(), 0.2, seed=0), slides()) == []
+
+
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8])
+def test_about_the_share_that_is_asked_for_is_set_aside(share: float) -> None:
+    found = split_of_manifest(slides(420), share, seed=0)
+    assert len(found.val) / 420 == pytest.approx(share, abs=0.035)
+    assert len(found.train) + len(found.val) == 420
 
 
 def test_leakage_is_an_error_that_names_the_case() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.errors import ArtifactError, ConfigError, ManifestError
 from pathology.models.card import load_classifier
 from pathology.stain.config import StainConfig
 from pathology.stain.contract import StainMismatch
@@ -60,6 +60,32 @@ def test_a_name_to_map_that_no_label_has_is_said(
     assert not lines
     say_absent_names(mapped, [records], None, lines.append)
     assert lines == ["class_map: no label is called 'n', 'typo' (labels: benign, malignant)"]
+
+
+def test_a_case_in_two_parts_of_the_source_is_refused(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """It would say how well the source is known from what was learned of it."""
+    source, target = domains
+    with source.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    options, said = AdaptOptions(device="cpu", weights=weights), list[str]()
+
+    def write(*parts: str, cases: tuple[str, ...] = ()) -> Path:
+        path = tmp_path / "source.csv"
+        with path.open("w", newline="") as stream:
+            table = csv.DictWriter(stream, [*rows[0], *({"split", "case_id"} - set(rows[0]))])
+            table.writeheader()
+            for i, row in enumerate(rows):
+                case = cases[i] if i < len(cases) else f"c{i}"
+                part = parts[i] if i < len(parts) else "train"
+                table.writerow({**row, "split": part, "case_id": case})
+        return path
+
+    with pytest.raises(ManifestError, match="case 'c' is in"):
+        read_domains(write("train", "val", cases=("c", "c")), target, config(), options)
+    read_domains(write("val", "val", ""), target, config(), options, say=said.append)
+    assert any("of the source are in no part of the split" in line for line in said)
 
 
 def test_what_cannot_be_learned_from_is_named(
