@@ -52,13 +52,17 @@ def export(
     if run.suffix.lower() == ".csv":
         from pipelines.export_predictions import export_predictions
 
-        outcomes = export_predictions(run, out, format_)
+        outcomes = export_predictions(run, out, format_, lambda outcome: print(outcome.line()))
     else:
-        from pipelines.export import export_run
+        from pipelines.export import export_run, require_known
+        from pipelines.progress import progress
+        from pipelines.weak_inputs import num_slides
 
-        outcomes = export_run(run, out, format_, layout)
-    for outcome in outcomes:
-        print(f"{outcome.slide_id}: {outcome.problem or f'{outcome.num_tiles:,} tiles'}")
+        require_known(format_, layout)
+        with progress("export", num_slides(run)) as shown:
+            outcomes = export_run(
+                run, out, format_, layout, lambda outcome: shown.item(outcome.line()), shown.step
+            )
     raise typer.Exit(1 if any(outcome.problem for outcome in outcomes) else 0)
 
 

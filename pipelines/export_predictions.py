@@ -59,10 +59,7 @@ def _export(slide: GradedTiles, out: Path, formats: Sequence[str]) -> ExportOutc
         for name in formats:
             files.append(_write(name, slide, out))
     except (PathologyError, OSError) as fault:
-        problem = reason_of(fault)
-        return ExportOutcome(
-            slide_id=slide.slide_id, files=tuple(files), problem=f"{slide.slide_id}: {problem}"
-        )
+        return ExportOutcome(slide_id=slide.slide_id, files=tuple(files), problem=reason_of(fault))
     return ExportOutcome(slide_id=slide.slide_id, num_tiles=len(slide.l0_xy), files=tuple(files))
 
 

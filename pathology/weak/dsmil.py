@@ -11,7 +11,7 @@ from pathology.weak.bag import BagOutput
 class DsMil(nn.Module):
     """Li et al., CVPR 2021. Slide logits are the mean of both streams, as there.
 
-    The maximum of the first stream is trained, too, which is why tile scores come from it.
+    Either stream is trained by itself, the first by its maximum: tile scores come from it.
     """
 
     def __init__(self, num_features: int, num_grades: int, *, width: int, dropout: float) -> None:

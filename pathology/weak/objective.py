@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,10 +40,11 @@ def loss_terms(
         if config.method.endswith("ut"):
             terms["upper"] = upper_term(config.upper, tile_TC, tile_label_T)
         return terms
+    if config.method == "dsmil":  # each stream by itself, though a slide's logits are their mean
+        critical_BC = output.tile_BNC.amax(dim=1)
+        streams = {"slide": 2 * output.slide_BC - critical_BC, "instance": critical_BC}
+        return {name: 0.5 * functional.cross_entropy(s, label_B) for name, s in streams.items()}
     slide = functional.cross_entropy(output.slide_BC, label_B)
-    if config.method == "dsmil":
-        critical = functional.cross_entropy(output.tile_BNC.amax(dim=1), label_B)
-        return {"slide": 0.5 * slide, "instance": 0.5 * critical}
     if output.own_loss is not None:
         instance = (1 - CLAM_BAG_WEIGHT) * output.own_loss
         return {"slide": CLAM_BAG_WEIGHT * slide, "instance": instance}
@@ -63,10 +63,3 @@ def known_cross_entropy(tile_TC: Tensor, truth_T: Tensor) -> Tensor:
     if not bool(is_known_T.any()):
         return tile_TC.sum() * 0
     return functional.cross_entropy(tile_TC[is_known_T], truth_T[is_known_T])
-
-
-def slide_scores(tile_BNC: Tensor, label_B: Tensor) -> Tensor:
-    """What each tile gives to its slide's grade (B, N): the score that rectification remembers."""
-    probability_BNC = tile_BNC.softmax(dim=2)
-    place_BN1 = label_B[:, None, None].expand(-1, tile_BNC.shape[1], 1)
-    return torch.gather(probability_BNC, 2, place_BN1)[..., 0]

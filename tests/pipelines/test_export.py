@@ -8,9 +8,11 @@ import tifffile
 
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.manifest import SlideRecord
+from pathology.core.table import csv_text
 from pathology.interop.coordinates import find_coordinates, read_coordinates
 from pathology.tiling.config import TilingConfig, TilingJob
 from pathology.tiling.extract import tile_slide
+from pathology.tiling.outcome import COLUMNS, DONE, EMPTY, FAILED, SlideOutcome
 from pathology.tiling.store import open_tiles
 from pipelines.export import FORMATS, ExportOutcome, export_run
 
@@ -74,8 +76,23 @@ def test_one_bad_store_never_stops_the_rest(run: Path, tmp_path: Path) -> None:
     outcomes = export_run(run, tmp_path / "out", ["clam"])
     assert [outcome.problem is None for outcome in outcomes] == [False, False, True]
     assert "not a tile store" in (outcomes[1].problem or "")
+    assert outcomes[1].line().startswith("a: ") and outcomes[2].line() == "b: 24 tiles"
     with h5py.File(tmp_path / "out/patches/b.h5") as file:
         assert len(file["coords"]) == 24
+
+
+def test_only_slides_that_the_table_calls_done_are_handed_on(run: Path, tmp_path: Path) -> None:
+    rows = {"a": (DONE, ""), "b": (FAILED, "it cannot be read"), "glass": (EMPTY, "no tissue")}
+    outcomes = [
+        SlideOutcome(slide_id=name, status=status, reason=reason)
+        for name, (status, reason) in rows.items()
+    ]
+    table = [COLUMNS, *([one.row()[name] for name in COLUMNS] for one in outcomes)]
+    (run / "process_list.csv").write_text(csv_text(table))
+    found = {one.slide_id: one for one in export_run(run, tmp_path / "out", ["clam"])}
+    assert [path.name for path in (tmp_path / "out" / "patches").iterdir()] == ["a.h5"]
+    assert found["b"].line() == "b: it cannot be read" and found["glass"].line().startswith("glass")
+    assert found["glass"].problem is None
 
 
 def test_a_fault_nobody_foresaw_costs_its_slide(
@@ -88,7 +105,7 @@ def test_a_fault_nobody_foresaw_costs_its_slide(
     outcomes = export_run(run, tmp_path / "out", ["geojson", "clam"])
     assert [outcome.problem for outcome in outcomes] == ["unexpected AssertionError: bug"] * 2
     assert "Traceback" in outcomes[0].error
-    assert [path.name for path in outcomes[0].files] == ["a.geojson"]
+    assert (tmp_path / "out" / "geojson" / "a.geojson").is_file()
 
 
 def test_what_cannot_be_written_is_said_by_slide(run: Path, tmp_path: Path) -> None:
@@ -108,5 +125,5 @@ def test_unknown_formats_are_refused_before_anything_is_read(
 def test_unknown_layout_and_empty_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="layout"):
         export_run(tmp_path, tmp_path, ["clam"], "flat")
-    with pytest.raises(ArtifactError, match=r"holds no tiles/\*.zarr"):
+    with pytest.raises(ArtifactError, match="no tile stores"):
         export_run(tmp_path, tmp_path, ["clam"])

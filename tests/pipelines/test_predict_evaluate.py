@@ -218,7 +218,7 @@ def test_predictions_go_to_other_programs(trained: tuple[Path, Path, Path], tmp_
     (tmp_path / "q.slides.csv").write_text(slides_text)
     out = tmp_path / "inside" / "out"
     found = export_predictions(tmp_path / "q.csv", out, ["geojson"])
-    assert [one.problem for one in found if one.problem] == [
+    assert [one.line() for one in found if one.problem] == [
         "../s02: its id cannot be a file name. Rename it."
     ]
     assert not list((tmp_path / "inside").glob("*.geojson"))

@@ -9,7 +9,7 @@ from pathology.weak.attention import AttentionBag, Clam
 from pathology.weak.bag import BagBatch, BagOutput
 from pathology.weak.config import BY_TILE, WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
-from pathology.weak.objective import loss_terms, slide_scores
+from pathology.weak.objective import loss_terms
 from pathology.weak.pooling import PooledTiles, pooled
 from pathology.weak.rectify import discriminative_weights
 
@@ -97,10 +97,17 @@ def test_clam_learns_from_the_most_and_least_attended_tiles_of_the_label() -> No
     assert torch.allclose(found, wanted)
 
 
-def test_scores_of_the_slides_grade() -> None:
-    tiles = torch.randn(2, 3, 3)
-    found = slide_scores(tiles, torch.tensor([0, 2]))
-    assert torch.allclose(found[1], tiles[1].softmax(dim=1)[:, 2])
+def test_either_stream_of_dsmil_is_taught_by_itself() -> None:
+    """Li et al., CVPR 2021: half the loss is of the attended stream, half of the greatest tile."""
+    bags = torch.randn(2, 5, 16)
+    output = network("dsmil")(bags)
+    label = torch.tensor([0, 2])
+    critical = output.tile_BNC.amax(dim=1)
+    attended = 2 * output.slide_BC - critical
+    found = loss_terms(config("dsmil"), output, batch_of(bags, label, torch.full((2, 5), -1)))
+    for name, logits in (("slide", attended), ("instance", critical)):
+        wanted = 0.5 * nn.functional.cross_entropy(logits, label)
+        assert torch.allclose(found[name], wanted)
 
 
 def toy_bags(num: int, random: np.random.Generator) -> tuple[torch.Tensor, ...]:
