@@ -24,7 +24,7 @@ from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import SlideNormalizer
 from pipelines.band_file import BandWriter, open_band
 from pipelines.stain_canvas import Canvas
-from pipelines.stain_windows import Box, boxes, num_tiles, render_inner
+from pipelines.stain_windows import Box, boxes, num_tiles, render_inner, surroundings
 
 BLOCK_PX = 2048
 ENCODED_LEVELS = 2  # in a band; the coarser ones are made of what all bands leave
@@ -122,7 +122,7 @@ def _render_band(slide: SlideReader, plan: BandPlan, number: int, report: Report
 
 
 def _render_block(slide: SlideReader, plan: BandPlan, block: Box) -> tuple[Pixels, int]:
-    around = block.grown(plan.normalizer.margin_px, plan.canvas.size)
+    around = surroundings(plan.normalizer, block, plan.canvas.size)
     pixels = plan.canvas.read(slide, around)
     inner = block.moved(-around.x0, -around.y0)
     return render_inner(plan.normalizer, pixels, inner, plan.config.tile_px)

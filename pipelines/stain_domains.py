@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pathology.core.errors import ArtifactError
 from pathology.data.tile_pool import TilePool
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
@@ -22,6 +23,7 @@ from pathology.stain.saved_style import StainError
 from pathology.stain.style_vector import slide_vector, tile_vectors
 from pathology.stain.styles import tile_styles
 from pathology.stain.tensors import to_tensor
+from pathology.tiling.store import read_attributes
 from pipelines.input_kinds import TileInput, as_input
 from pipelines.stain_styles import styles_of
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples, require_usable
@@ -80,16 +82,16 @@ def read_domains(
     Raises StainError where a centre that is to be held out is none of the sources', where none is
     left, and where resolutions differ.
     """
+    inputs = [as_input(source) for source in sources]
+    _require_known(config.holdout_centres, inputs)
     targets = _sampled(as_input(target), config, config.mpp, assume_mpp, say)
     known = [slide.mpp for slide in targets if slide.mpp]
     mpp = config.mpp or (float(np.median(known)) if known else None)
-    inputs = [as_input(source) for source in sources]
     found = [
         (slide, slide.centre or given.path.stem)
         for given in inputs
         for slide in _sampled(given, config, mpp, assume_mpp, say)
     ]
-    _require_known(config.holdout_centres, {centre for _, centre in found}, inputs)
     kept = [(slide, centre) for slide, centre in found if centre not in config.holdout_centres]
     if not kept:
         held = ", ".join(config.holdout_centres)
@@ -166,23 +168,36 @@ def _sampled(
     return usable
 
 
-def _require_known(
-    holdout: Sequence[str], centres: Collection[str], inputs: Sequence[TileInput]
-) -> None:
-    """Raise StainError for a centre to be held out that no source has.
+def _require_known(holdout: Sequence[str], inputs: Sequence[TileInput]) -> None:
+    """Raise StainError for a centre to be held out that no source has, before pixels are read.
 
-    centres  of the slides that were sampled; those that are in inputs alone, as of slides that
-             cannot be read, or that a run does not train on, are known, too
+    Those of slides that cannot be read, or that a run does not train on, are known, too.
     """
-    listed = {slide.centre for given in inputs for slide in given.slides}
-    listed |= {centre for given in inputs for _, centre in given.centres}
-    known = (listed | set(centres)) - {""}
+    if not holdout:
+        return
+    known = {centre for given in inputs for centre in _centres_of(given)}
     unknown = [centre for centre in holdout if centre not in known]
     if unknown:
         raise StainError(
             f"holdout_centres: no source has a centre {', '.join(map(repr, unknown))}. Their "
             f"centres: {', '.join(sorted(known))}"
         )
+
+
+def _centres_of(given: TileInput) -> set[str]:
+    """Centres of an input's slides, as lists and stores say them; its name where they do not."""
+    listed, name = dict(given.centres), given.path.stem
+    found = {centre for centre in listed.values() if centre}
+    found |= {slide.centre or name for slide in given.slides}
+    return found | {listed.get(path.stem) or _said_of(path) or name for path in given.stores}
+
+
+def _said_of(store: Path) -> str:
+    """The centre that a tile store says, or ""; a damaged one is told of where it is read."""
+    try:
+        return str(read_attributes(store).get("outcome", {}).get("centre", ""))
+    except ArtifactError:
+        return ""
 
 
 def _require_one_mpp(slides: Sequence[SlideTiles], mpp: float | None) -> None:

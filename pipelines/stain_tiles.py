@@ -30,7 +30,7 @@ from pipelines.tile_samples import MPP_TOLERANCE
 
 PICTURE_SCHEMA = 1
 SAMPLE_PX = 256
-WHOLE_PX, WHOLE_NETWORK_PX = 1 << 22, 1 << 20  # rendered at once: by colour alone, by a network
+WHOLE_PX, WHOLE_NETWORK_PX = 1 << 22, 1 << 20  # rendered at once: by color alone, by a network
 COMPRESSION = 3  # of PNG: twice as fast as the usual 6, a few per cent larger
 KEY = "pathology:fingerprint"
 

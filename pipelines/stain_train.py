@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,18 @@ def train_on(
     update = CycleStep(config, backward=fabric.backward, setup=setup, home=home)
     update.averaged.to(fabric.device)
     draw = partial(draw_batch, domains, config, fabric.global_rank, fabric.device)
-    watch = also_to(folder / "tensorboard", on_step) if options.tensorboard else on_step
+    is_first = fabric.is_global_zero
+    if options.tensorboard:
+        on_step = also_to(folder / "tensorboard", on_step, is_first=is_first)
 
     def keep(step: int) -> None:
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", out.stem)
         draw_panel(folder / "panel.png", update, domains.source, domains.target)
 
-    loop = Loop(config.steps, every=min(20, options.panel_every), keep=options.panel_every)
+    loop = Loop(config.steps, every=gcd(20, options.panel_every), keep=options.panel_every)
     start = fit(
-        update, draw, loop, folder, recipe, is_first=fabric.is_global_zero,
-        on_step=watch, on_keep=keep,
-    )  # fmt: skip
+        update, draw, loop, folder, recipe, is_first=is_first, on_step=on_step, on_keep=keep
+    )
     if start:
         say(f"went on from step {start} of an earlier run")
     say("distilling the generator into its student")
@@ -139,7 +141,7 @@ def train_on(
     first = LearnedModel(card, teacher, student.cpu(), str(fabric.device))
     fidelity = measure_fidelity(first, domains.source.pool)
     model = LearnedModel(card.model_copy(update={"fidelity": fidelity}), teacher.cpu(), student)
-    if fabric.is_global_zero:
+    if is_first:
         model.save(out)
         facts = {
             "stage": "stain train",

@@ -27,11 +27,14 @@ class Box(NamedTuple):
         """(width, height)."""
         return self.x1 - self.x0, self.y1 - self.y0
 
-    def grown(self, margin_px: int, size: Pair) -> Box:
-        """The rectangle with a margin, as far as an image of (width, height) reaches."""
+    def grown(self, margin_px: int, size: Pair, phase_px: int = 1) -> Box:
+        """The rectangle with a margin, as far as an image of (width, height) reaches.
+
+        phase_px  what its corner is to be a multiple of; the margin grows by less than that
+        """
         return Box(
-            max(0, self.x0 - margin_px),
-            max(0, self.y0 - margin_px),
+            max(0, self.x0 - margin_px) // phase_px * phase_px,
+            max(0, self.y0 - margin_px) // phase_px * phase_px,
             min(size[0], self.x1 + margin_px),
             min(size[1], self.y1 + margin_px),
         )
@@ -59,20 +62,31 @@ def window_px(normalizer: SlideNormalizer, tile_px: int) -> int:
     return max(tile_px, WINDOW_PX // tile_px * tile_px)
 
 
+def surroundings(normalizer: SlideNormalizer, box: Box, size: Pair) -> Box:
+    """What a normalizer must see of an image of (width, height) to render a part of it.
+
+    A network that halves its images must halve every part at the same places: the corner is a
+    multiple of its multiple_px.
+    """
+    phase_px = int(getattr(normalizer, "multiple_px", 1))
+    return box.grown(normalizer.margin_px, size, phase_px)
+
+
 def render_inner(
     normalizer: SlideNormalizer, pixels: Pixels, inner: Box, tile_px: int
 ) -> tuple[Pixels, int]:
     """The inner part of an image (H, W, 3) rendered, and how many of its tiles stayed as they are.
 
     What lies around it, up to the normalizer's margin, is looked at and not rendered. Windows begin
-    at the inner part's corner.
+    at the inner part's corner. Where the image is itself a part, see surroundings, of a larger one,
+    the outcome is that of the larger one.
     """
     width, height = inner.size
     rendered = np.empty((height, width, 3), np.uint8)
     num_passed = 0
     for box in boxes((width, height), window_px(normalizer, tile_px)):
         place = box.moved(inner.x0, inner.y0)
-        around = place.grown(normalizer.margin_px, (pixels.shape[1], pixels.shape[0]))
+        around = surroundings(normalizer, place, (pixels.shape[1], pixels.shape[0]))
         tiles, is_passed = normalizer.render(np.ascontiguousarray(around.of(pixels))[np.newaxis])
         box.of(rendered)[:] = place.moved(-around.x0, -around.y0).of(tiles[0])
         num_passed += bool(is_passed[0]) * num_tiles(box.size, tile_px)

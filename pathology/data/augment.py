@@ -5,6 +5,7 @@ B batch, H, W height and width. Images are float RGB from 0 (black) to 1 (white)
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from pathology.core.config import StageConfig
 # what neither explains, at right angles
 STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.0, 0.0, 0.0]])
 OD_FLOOR = 1 / 255
-BLUR_RADIUS = 3
+BLUR_RADIUS = 3  # pixels; three deviations of the usual strongest blur
 
 
 class AugmentConfig(StageConfig):
@@ -43,7 +44,10 @@ class AugmentConfig(StageConfig):
 
 
 class Variation(NamedTuple):
-    """How each of B images is varied; None: not in this way."""
+    """How each of B images is varied; None: not in this way.
+
+    radius_px  beyond which blurs are cut off
+    """
 
     way_B: NDArray[np.int64] | None
     factor_B: Tensor | None
@@ -51,10 +55,12 @@ class Variation(NamedTuple):
     stain_B3: Tensor | None
     color_B3: Tensor | None
     light_B3: Tensor | None
+    radius_px: int = BLUR_RADIUS
 
     def of(self, some: slice) -> Variation:
         """That of some of the images."""
-        return Variation(*(None if one is None else one[some] for one in self))  # type: ignore[arg-type]
+        parts = (None if one is None else one[some] for one in self[:-1])
+        return Variation(*parts)._replace(radius_px=self.radius_px)  # type: ignore[arg-type]
 
 
 def augment(images_B3HW: Tensor, random: np.random.Generator, config: AugmentConfig) -> Tensor:
@@ -86,18 +92,19 @@ def draw(num: int, random: np.random.Generator, config: AugmentConfig) -> Variat
         stain = torch.from_numpy(np.exp(random.normal(0, config.stain, (num, 3))))
         color = torch.from_numpy(np.exp(random.normal(0, config.color, (num, 3))))
         light = torch.from_numpy(1 - random.uniform(0, config.light, (num, 3)))
-    return Variation(way, factor, sigma, stain, color, light)
+    radius_px = max(BLUR_RADIUS, ceil(3 * config.blur_px))
+    return Variation(way, factor, sigma, stain, color, light, radius_px)
 
 
 def varied(images_B3HW: Tensor, variation: Variation) -> Tensor:
     """Images varied as drawn."""
-    way_B, factor_B, sigma_B, stain_B3, color_B3, light_B3 = variation
+    way_B, factor_B, sigma_B, stain_B3, color_B3, light_B3, radius_px = variation
     if way_B is not None:
         images_B3HW = turned(images_B3HW, way_B.tolist())
     if factor_B is not None:
         images_B3HW = scaled(images_B3HW, factor_B.to(images_B3HW))
     if sigma_B is not None and bool((sigma_B > 0).any()):
-        images_B3HW = blurred(images_B3HW, sigma_B.to(images_B3HW))
+        images_B3HW = blurred(images_B3HW, sigma_B.to(images_B3HW), radius_px)
     if stain_B3 is not None and color_B3 is not None and light_B3 is not None:
         images_B3HW = stained(images_B3HW, stain_B3, color_B3, light_B3)
     return images_B3HW

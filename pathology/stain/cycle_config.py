@@ -18,7 +18,7 @@ class GeneratorConfig(StageConfig):
     width            channels at full resolution; twice as many after each halving
     num_downsamples  times the image is halved before the residual blocks
     num_blocks       residual blocks at the lowest resolution
-    block_px         edge of their kernels; 1 looks at colour alone and is many times faster
+    block_px         edge of their kernels; 1 looks at color alone and is many times faster
     edge_px          edge of the kernels of the first and the last layer
     sharpness_px     radius of the blur or sharpening that comes first, since scanners differ in
                      sharpness, too; 0: none
@@ -67,9 +67,9 @@ class StudentConfig(StageConfig):
     """The small network that is distilled from the generator.
 
     width, num_layers  of its 1x1 convolutions
-    sharpness_px       radius of the one blur or sharpening that it may learn; 0: colour alone
+    sharpness_px       radius of the one blur or sharpening that it may learn; 0: color alone
     steps, batch_size, crop_px, learning_rate  of the distillation
-    table_points       edge of the colour grid that a slide's table is fitted on
+    table_points       edge of the color grid that a slide's table is fitted on
     """
 
     width: int = Field(default=32, ge=4, le=256)

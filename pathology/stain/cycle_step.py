@@ -24,6 +24,7 @@ from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.networks import Discriminator, Role, StyleGenerator
 from pathology.stain.rerender import restained, restyled
 from pathology.stain.style_vector import Home, style_vector
+from pathology.training.together import in_first, num_processes, rank
 
 Backward = Callable[[Tensor], None]
 BETAS = (0.5, 0.999)  # Adam's, as in CycleGAN
@@ -176,22 +177,30 @@ class CycleStep:
                 kept.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that another step object needs to go on exactly here."""
+        """All that another step object needs to go on exactly here.
+
+        Every process keeps images of its own past: all must call this together, and the first is
+        given what all have.
+        """
+        pools = {name: pool.state_dict() for name, pool in self.pools.items()}
         return {
             "networks": {name: bare(n).state_dict() for name, n in self.networks.items()},
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "averaged": self.averaged.state_dict(),
-            "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
+            "pools": in_first(pools),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what state_dict gave."""
+        """Take back what state_dict gave; the pools only where there are as many processes."""
         for name, network in self.networks.items():
             bare(network).load_state_dict(state["networks"][name])
             self.optimizers[name].load_state_dict(state["optimizers"][name])
         self.averaged.load_state_dict(state["averaged"])
+        every = state["pools"]
+        every = [every] if isinstance(every, dict) else every  # once it was that of the first alone
+        mine = every[rank()] if len(every) == num_processes() else {}
         for name, pool in self.pools.items():
-            pool.load_state_dict(state["pools"][name])
+            pool.load_state_dict(mine.get(name, {"images": []}))
 
 
 def source_condition(config: CycleConfig) -> Condition:

@@ -37,8 +37,8 @@ class ImagePool:
         return torch.stack(chosen)
 
     def state_dict(self) -> dict[str, Any]:
-        """The images, oldest place first."""
-        return {"images": list(self._images)}
+        """The images, oldest place first, on the CPU: another process may keep them."""
+        return {"images": [image.cpu() for image in self._images]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what state_dict gave."""

@@ -14,6 +14,7 @@ from pathology.core.artifact import fingerprint
 from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError
 from pathology.core.state import load_state, save_state
+from pathology.stain.classical import sampled
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
@@ -101,9 +102,8 @@ class LearnedModel:
 
     def for_slide(self, sample_NHW3: Pixels, config: StainConfig) -> SlideNormalizer:
         """What renders the slide of which the sample shows tiles, at config.quality."""
-        pixels = sample_NHW3.reshape(1, -1, 3)
-        step = max(1, pixels.shape[1] // config.num_sample_pixels)
-        white = white_levels(pixels[:, ::step], config.white_level)[0]
+        of_slide = config.model_copy(update={"per_tile": False})  # it knows no other way
+        white = white_levels(sampled(sample_NHW3, of_slide)[None], config.white_level)[0]
         style: Tensor | None = None
         if self.student.is_told:
             stains, problem = estimate_stains(sample_NHW3, TOLD)

@@ -58,7 +58,7 @@ def structure_loss(images_B3HW: Tensor, others_B3HW: Tensor) -> Tensor:
     returns  a scalar from 0 (the same structure, at any contrast) to 2 (the inverse)
 
     One minus the correlation of the horizontal and vertical steps of each image with the other's,
-    which neither a change of colour nor of stain strength alters much.
+    which neither a change of color nor of stain strength alters much.
     """
     steps_BN, others_BN = _steps(images_B3HW), _steps(others_B3HW)
     dot = (steps_BN * others_BN).sum(dim=1)
@@ -67,7 +67,7 @@ def structure_loss(images_B3HW: Tensor, others_B3HW: Tensor) -> Tensor:
 
 
 def _steps(images_B3HW: Tensor) -> Tensor:
-    """Steps between neighbours (B, N), horizontal ones first."""
+    """Steps between neighbors (B, N), horizontal ones first."""
     density = od_luminance(images_B3HW)
     right, down = density.diff(dim=2).flatten(1), density.diff(dim=1).flatten(1)
     return torch.cat([right, down], dim=1)

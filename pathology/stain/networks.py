@@ -130,11 +130,15 @@ class StyleGenerator(nn.Module):
 
     @property
     def margin_px(self) -> int:
-        """How far an output pixel looks, in pixels of the image; statistics of a tile aside."""
+        """How far an output pixel looks, in pixels of the image; statistics of a tile aside.
+
+        Whole multiples, so that a part with its margin is halved at the same places as the whole.
+        """
         config = self.config
         blocks = config.num_blocks * (config.block_px - 1)
         halvings = sum(4 << i for i in range(config.num_downsamples))
-        return config.sharpness_px + config.edge_px - 1 + halvings + blocks * self.multiple_px
+        looks = config.sharpness_px + config.edge_px - 1 + halvings + blocks * self.multiple_px
+        return -(-looks // self.multiple_px) * self.multiple_px
 
 
 def register_home(module: nn.Module, home: Home | None) -> None:

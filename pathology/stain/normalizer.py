@@ -21,7 +21,7 @@ class SlideNormalizer(Protocol):
     """Renders the tiles of one slide. It is small when pickled: tables are built where it is used.
 
     problem    why every tile passes through, or ""
-    margin_px  how far around a pixel its new colour looks; 0 for a change of colour alone
+    margin_px  how far around a pixel its new color looks; 0 for a change of color alone
     """
 
     problem: str

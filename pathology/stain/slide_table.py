@@ -1,6 +1,6 @@
-"""A slide's own table of colours, from the student and what the teacher makes of its tiles.
+"""A slide's own table of colors, from the student and what the teacher makes of its tiles.
 
-The student knows colours in general. On the colours that a slide really has, its table is
+The student knows colors in general. On the colors that a slide really has, its table is
 corrected towards what the teacher makes of that slide's tiles on average.
 """
 
@@ -23,7 +23,7 @@ CROP_PX = 24  # of each sample tile, that the teacher is asked about; pixels nea
 
 
 def student_grid(student: StainStudent, points: int, style_S: Tensor | None = None) -> Grid:
-    """The student's change of colour on an even grid of all colours, for a slide of that style."""
+    """The student's change of color on an even grid of all colors, for a slide of that style."""
     style = None if style_S is None else style_S[None]
     level = torch.linspace(-1, 1, points)
     colors_P3 = torch.cartesian_prod(level, level, level)
@@ -42,7 +42,7 @@ def fit_grid(
     device: str = "cpu",
     style_S: Tensor | None = None,
 ) -> Grid:
-    """The student's grid, corrected on the colours of a slide's sample tiles (N, H, W, 3).
+    """The student's grid, corrected on the colors of a slide's sample tiles (N, H, W, 3).
 
     max_pixels  of the sample that are looked at
     style_S     of the slide, where networks are told it
@@ -53,7 +53,7 @@ def fit_grid(
     kernel = kernel_of(student)
     multiple_px = int(getattr(teacher, "multiple_px", 1))
     margin = int(getattr(teacher, "margin_px", len(kernel) // 2))
-    pieces = _middles(sample_NHW3, CROP_PX + 2 * (margin + margin % multiple_px))
+    pieces = _middles(sample_NHW3, CROP_PX + 2 * margin)
     inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
     step = max(1, int(np.ceil(np.sqrt(len(pieces) * CROP_PX**2 / max_pixels))))
     colors, wanted = [], []
@@ -72,7 +72,7 @@ def _middles(tiles_NHW3: Pixels, edge: int) -> Pixels:
 
 
 def _corrected(grid: Grid, colors_N3: Pixels, wanted_N3: Pixels) -> Grid:
-    """The grid moved towards the wanted colours where there are pixels, by smoothed residuals."""
+    """The grid moved towards the wanted colors where there are pixels, by smoothed residuals."""
     points = len(grid)
     corner_N8, weight_N8 = _corners(colors_N3, points)
     corrected = grid.reshape(-1, 3).astype(np.float64)
@@ -88,7 +88,7 @@ def _corrected(grid: Grid, colors_N3: Pixels, wanted_N3: Pixels) -> Grid:
 
 
 def _corners(colors_N3: Pixels, points: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The eight grid points around each colour, (N, 8), and their trilinear weights (N, 8)."""
+    """The eight grid points around each color, (N, 8), and their trilinear weights (N, 8)."""
     place = colors_N3 * ((points - 1) / 255)
     low = np.minimum(place.astype(np.int64), points - 2)
     part = place - low

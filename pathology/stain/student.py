@@ -1,4 +1,4 @@
-"""The generator's pupil: one blur or sharpening, then colours alone, fast enough for a CPU.
+"""The generator's pupil: one blur or sharpening, then colors alone, fast enough for a CPU.
 
 1x1 convolutions as in StainNet (Kang et al., Frontiers in Medicine 2021), after the one kernel by
 which the sharpness of two scanners differs. B batch, H, W height and width; images from -1 to 1.
@@ -23,10 +23,10 @@ Draw = Callable[[np.random.Generator], tuple[Tensor, Tensor]]  # images (B, 3, H
 
 
 class StainStudent(nn.Module):
-    """Sharpness, then a residual change of each pixel's colour.
+    """Sharpness, then a residual change of each pixel's color.
 
     home      given where the generator is told its slide's style: the student is, too, and its
-              change of colour comes on top of the re-rendering by stains
+              change of color comes on top of the re-rendering by stains
     residual  factor of that on what neither stain explains
     """
 
@@ -58,7 +58,7 @@ class StainStudent(nn.Module):
         return self.paint(self.sharpness(images_B3HW), style_BS)
 
     def paint(self, images_B3HW: Tensor, style_BS: Tensor | None = None) -> Tensor:
-        """The change of colour alone."""
+        """The change of color alone."""
         if (style_BS is not None) != self.is_told:
             raise ValueError(f"a student with is_told {self.is_told} and style {style_BS!r}")
         features = images_B3HW

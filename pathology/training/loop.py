@@ -16,7 +16,10 @@ Values = dict[str, float]
 
 
 class Step(Protocol[Batch]):
-    """Networks and optimizers, and one update of them."""
+    """Networks and optimizers, and one update of them.
+
+    Several processes call state_dict together, and the first keeps what it gives there.
+    """
 
     def __call__(self, batch: Batch, step: int) -> Values: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -35,6 +38,11 @@ class Loop:
     steps: int
     every: int = 20
     keep: int = 200
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a checkpoint would cut a line of the measurements in two."""
+        if self.keep % self.every:
+            raise ValueError(f"keep is {self.keep}, which is no multiple of every, {self.every}")
 
 
 def fit(
@@ -77,8 +85,8 @@ def fit(
                 _append(folder / "metrics.jsonl", {"step": done, **means})
         if done % loop.keep == 0 or done == loop.steps:
             is_over = before_keep(done)
+            state = {"step": done, "recipe": recipe, "update": update.state_dict()}
             if is_first:
-                state = {"step": done, "recipe": recipe, "update": update.state_dict()}
                 save_state(folder / "checkpoint.pt", {**state, "is_over": is_over})
                 on_keep(done)
             if is_over:

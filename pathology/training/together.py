@@ -41,6 +41,18 @@ def gathered(values_B: Tensor) -> Tensor:
     return torch.cat([part[: int(num)] for part, num in zip(parts, lengths, strict=True)])
 
 
+def in_first(value: Made) -> list[Made]:
+    """The values of all processes, in their order, in the first; in any other its own alone.
+
+    All must call it. Tensors in a value lie on the CPU.
+    """
+    if num_processes() == 1:
+        return [value]
+    found: list[Any] | None = [None] * num_processes() if rank() == 0 else None
+    dist.gather_object(value, found)
+    return [value] if found is None else found
+
+
 def average(tensors: Iterable[Tensor], *, is_exact: bool = False) -> None:
     """Put the mean over all processes in the place of each of these tensors.
 

@@ -64,6 +64,27 @@ def test_blur_is_the_convolution_of_a_gaussian() -> None:
     assert torch.allclose(found[:, :1], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 1.5, 2.0])
+def test_a_blur_is_as_strong_as_it_says(sigma: float) -> None:
+    point = torch.zeros(1, 3, 33, 33)
+    point[..., 16, 16] = 1
+    config = NOTHING.model_copy(update={"blur_px": max(1.0, sigma)})
+    variation = draw(1, np.random.default_rng(0), config)
+    variation = variation._replace(sigma_B=torch.tensor([sigma], dtype=torch.float64))
+    for found in (varied(point, variation), varied(point, variation.of(slice(0, 1)))):
+        across = found[0, 0].sum(dim=0)
+        deviation = (across * (torch.arange(33) - 16) ** 2).sum().sqrt().item()
+        assert deviation == pytest.approx(sigma, rel=0.02)
+
+
+def test_blurs_no_stronger_than_usual_are_cut_off_where_they_always_were() -> None:
+    tiles, sigma = images(2), torch.tensor([0.4, 1.0])
+    for strongest in (0.3, 1.0):
+        config = NOTHING.model_copy(update={"blur_px": strongest})
+        variation = draw(2, np.random.default_rng(0), config)._replace(sigma_B=sigma)
+        assert torch.equal(varied(tiles, variation), blurred(tiles, sigma, 3))
+
+
 def test_all_eight_ways_are_different_and_come_back() -> None:
     tile = images(1)
     ways = turned(tile.expand(8, -1, -1, -1), list(range(8)))

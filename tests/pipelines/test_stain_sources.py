@@ -1,5 +1,6 @@
 """What a stain training and a table of styles are made of: centres, and pictures without stain."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pathology.core.manifest import SlideRecord
 from pathology.stain.config import StainConfig
 from pathology.stain.saved_style import StainError
+from pipelines import stain_domains
 from pipelines.input_kinds import look_at
 from pipelines.stain_domains import read_domains
 from pipelines.stain_styles import list_styles
@@ -45,6 +47,31 @@ def test_a_centre_that_is_not_trained_on_anyway_may_be_held_out(tmp_path: Path) 
     given = replace(pictures, slides=(*pictures.slides, lost))
     domains = read_domains([given], target, tiny(holdout_centres=["three"]))
     assert domains.centres == ("pictures",)
+
+
+def test_an_unknown_centre_is_refused_before_pixels_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = tmp_path / "run" / "tiles"
+    for name, centre in (("a", "one"), ("b", "two"), ("c", "")):
+        path = make_store(stores / f"{name}.zarr", he_tiles(4, 64))
+        said = json.loads((path / "zarr.json").read_text())
+        said["attributes"]["outcome"]["centre"] = centre
+        (path / "zarr.json").write_text(json.dumps(said))
+    (stores / "torn.zarr").mkdir()
+    pictures = write_pictures(tmp_path / "pictures", he_tiles(4, 64))
+    target = write_pictures(tmp_path / "target", he_tiles(4, 64, seed=1))
+    sources = [tmp_path / "run", pictures]
+    held = tiny(holdout_centres=["two", "run", "pictures"])
+    assert read_domains(sources, target, held).centres == ("one",)
+
+    def never(*given: object) -> None:
+        raise AssertionError("pixels are read")
+
+    monkeypatch.setattr(stain_domains, "iter_samples", never)
+    said = r"no source has a centre 'x'. Their centres: one, pictures, run, two$"
+    with pytest.raises(StainError, match=said):
+        read_domains(sources, target, tiny(holdout_centres=["two", "x"]))
 
 
 def test_no_stain_vectors_where_none_were_measured(tmp_path: Path) -> None:

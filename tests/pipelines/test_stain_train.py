@@ -127,6 +127,7 @@ def test_a_killed_training_goes_on_to_the_same_model(
 @pytest.mark.slow
 def test_two_processes_train_one_model(pictures: tuple[Path, Path], tmp_path: Path) -> None:
     words = [*PATHOLOGY, *train_words(pictures, tmp_path / "style.pt", 20), "--devices", "2"]
+    words += ["--tensorboard"] if importlib.util.find_spec("tensorboard") else []
     done = subprocess.run(
         words,
         capture_output=True,
@@ -136,6 +137,7 @@ def test_two_processes_train_one_model(pictures: tuple[Path, Path], tmp_path: Pa
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(read_metrics(tmp_path / "style.run" / "metrics.jsonl")) == 1
     assert json.loads((tmp_path / "style.run" / "run.json").read_text())["num_devices"] == 2
+    assert len(list((tmp_path / "style.run").glob("tensorboard/*"))) == ("--tensorboard" in words)
     load_model(tmp_path / "style.pt")
 
 
@@ -222,6 +224,16 @@ def test_tensorboard_is_written_or_asked_for(pictures: tuple[Path, Path], tmp_pa
     assert [event.step for event in seen] == list(range(20))
     (row,) = read_metrics(tmp_path / "style.run" / "metrics.jsonl")
     assert np.mean([event.value for event in seen]) == pytest.approx(row["cycle_source"], abs=1e-5)
+
+
+def test_checkpoints_at_any_step_leave_whole_lines(
+    pictures: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, target = pictures
+    options = TrainOptions(device="cpu", panel_every=30)
+    train_model([source], target, tmp_path / "style.pt", tiny(35), options)
+    rows = read_metrics(tmp_path / "style.run" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [10, 20, 30, 35]
 
 
 def test_what_cannot_be_trained_on_is_named(pictures: tuple[Path, Path], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.stain.synthetic import MATRIX, OTHER, he_tiles
 
 SMALL = GeneratorConfig(width=8, num_blocks=2)
 DEEP = GeneratorConfig(width=8, num_blocks=2, num_downsamples=2, block_px=3)
+DEEPER = GeneratorConfig(width=4, num_blocks=1, num_downsamples=3, block_px=3, edge_px=3)
 
 
 def images(size: int = 32, num: int = 2) -> torch.Tensor:
@@ -84,11 +85,12 @@ def test_a_style_is_needed_where_there_is_a_condition_and_refused_elsewhere() ->
         StyleGenerator(SMALL)(images(), torch.rand(2, NUM_STYLE))
 
 
-@pytest.mark.parametrize("config", [SMALL, DEEP])
+@pytest.mark.parametrize("config", [SMALL, DEEP, DEEPER])
 def test_a_pixel_looks_no_farther_than_the_margin(config: GeneratorConfig) -> None:
     generator = trained(StyleGenerator(config))
     margin = generator.margin_px
-    size = 2 * margin + 3 - (2 * margin + 3) % 4 + 8
+    assert margin % generator.multiple_px == 0  # parts with it begin where the whole is halved
+    size = 2 * margin + 2 * generator.multiple_px
     place = size // 2
     shown = images(size, 1).requires_grad_()
     generator(shown)[0, :, place, place].sum().backward()
