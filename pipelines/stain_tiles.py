@@ -96,6 +96,9 @@ def stain_picture(job: PictureJob, *, recipe: Recipe, report: Report) -> StainOu
     squares = squares_of(picture.pixels, SAMPLE_PX)
     sample = squares[evenly(len(squares), recipe.config.num_sample_tiles)]
     normalizer = recipe.model.for_slide(sample, recipe.config)
+    if not _is_small(normalizer, picture.pixels):  # no window passes that its neighbor would show
+        whole = recipe.config.model_copy(update={"min_stained_fraction": 0.0})
+        normalizer = recipe.model.for_slide(sample, whole)
     _require_mpp(record, record.mpp or picture.mpp, normalizer, recipe)
     rendered, is_passed = render_picture(normalizer, picture.pixels)
     size = write_png(job.target, rendered, name)
@@ -163,11 +166,16 @@ def render_picture(normalizer: SlideNormalizer, pixels: Pixels) -> tuple[Pixels,
     A small one is rendered at once, a large one in windows that see their surroundings.
     """
     height, width = pixels.shape[:2]
-    if height * width <= (WHOLE_NETWORK_PX if normalizer.margin_px else WHOLE_PX):
+    if _is_small(normalizer, pixels):
         tiles, is_passed = normalizer.render(np.ascontiguousarray(pixels)[np.newaxis])
         return tiles[0], bool(is_passed[0])
     rendered, num_passed = render_inner(normalizer, pixels, Box(0, 0, width, height), SAMPLE_PX)
     return rendered, num_passed == -(-width // SAMPLE_PX) * -(-height // SAMPLE_PX)
+
+
+def _is_small(normalizer: SlideNormalizer, pixels: Pixels) -> bool:
+    height, width = pixels.shape[:2]
+    return height * width <= (WHOLE_NETWORK_PX if normalizer.margin_px else WHOLE_PX)
 
 
 def write_png(path: Path, pixels: Pixels, name: str) -> int:

@@ -163,3 +163,16 @@ def test_a_store_becomes_a_folder_of_tiles(tmp_path: Path) -> None:
     assert (out / "s" / names[1]).is_file()
     assert (out / "s" / names[0]).stat().st_mtime_ns == written
     assert again["s"].fingerprint == {row.slide_id: row for row in rows}["s"].fingerprint
+
+
+def test_a_window_with_a_corner_of_tissue_is_rendered_as_its_neighbor_is(tmp_path: Path) -> None:
+    pixels = np.full((2304, 2304, 3), 243, np.uint8)
+    pixels[:, :1028] = tissue_pixels(3000, 3400)[
+        548:2852, 900:1928
+    ]  # four columns of it in the windows from 1024 on
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    job = PictureJob(SlideRecord("a", tmp_path / "a.png"), tmp_path / "out.png")
+    stain_picture(job, recipe=STYLE, report=lambda num: None)
+    moved = np.abs(pixels_of(job.target).astype(int) - pixels).max(axis=2)
+    beside, corner = (moved[:, part].mean() for part in (slice(1020, 1024), slice(1024, 1028)))
+    assert corner == pytest.approx(beside, rel=0.2) and corner > 5
