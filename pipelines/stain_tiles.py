@@ -175,7 +175,7 @@ def render_picture(normalizer: SlideNormalizer, pixels: Pixels) -> tuple[Pixels,
 
 def _is_small(normalizer: SlideNormalizer, pixels: Pixels) -> bool:
     height, width = pixels.shape[:2]
-    return height * width <= (WHOLE_NETWORK_PX if normalizer.margin_px else WHOLE_PX)
+    return bool(height * width <= (WHOLE_NETWORK_PX if normalizer.margin_px else WHOLE_PX))
 
 
 def write_png(path: Path, pixels: Pixels, name: str) -> int:
