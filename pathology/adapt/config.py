@@ -23,6 +23,7 @@ class TermWeights(StageConfig):
     adversary_loss, is_conditional  its loss, and whether it sees features times probabilities
     entropy      of the entropy of the target's answers
     confusion    of minimum class confusion on the target
+    confusion_by whether classes count alike in it, or by their share of the answers
     coral, mmd   of the distance of covariances, of kernel means
     consistency  with what a moving average of the network is sure of
     masked       of answers on target tiles that are hidden in part with those on whole ones; needs
@@ -41,6 +42,7 @@ class TermWeights(StageConfig):
     is_conditional: bool = False
     entropy: float = Field(default=0.0, ge=0)
     confusion: float = Field(default=0.0, ge=0)
+    confusion_by: Literal["class", "share"] = "class"
     coral: float = Field(default=0.0, ge=0)
     mmd: float = Field(default=0.0, ge=0)
     consistency: float = Field(default=0.0, ge=0)
@@ -94,7 +96,7 @@ class AdaptConfig(StageConfig):
 
     classes: tuple[str, ...] = ()
     class_map: dict[str, str] = Field(default_factory=dict)
-    method: str = "dman"
+    method: str = "dman+mcc"
     terms: dict[str, float | str | bool] = Field(default_factory=dict)
     normalization: Normalization | None = None
     is_prior_estimated: bool = True

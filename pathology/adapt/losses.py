@@ -48,13 +48,17 @@ def binary_adversary(source_S: Tensor, target_T: Tensor) -> tuple[Tensor, Tensor
     return functional.softplus(-source_S), functional.softplus(target_T)
 
 
-def class_confusion(logits_BC: Tensor, temperature: float = 2.5) -> Tensor:
+def class_confusion(
+    logits_BC: Tensor, temperature: float = 2.5, *, is_by_share: bool = False
+) -> Tensor:
     """How much a batch's classes are mistaken for each other: from 0 to 1 - 1/C.
 
     temperature  by which logits are divided first
+    is_by_share  classes count by their share of the answers, and not all alike: where one hardly
+                 occurs, the few answers that it has by mistake are not made surer
 
-    Minimum class confusion (Jin et al., ECCV 2020, equations 2 to 6): certain examples count more,
-    and no gradient passes through how much they count.
+    Minimum class confusion (Jin et al., ECCV 2020, equations 2 to 6; shares are ours): certain
+    examples count more, and no gradient passes through how much they count.
     """
     num, num_classes = logits_BC.shape
     scaled_BC = logits_BC / temperature
@@ -63,7 +67,10 @@ def class_confusion(logits_BC: Tensor, temperature: float = 2.5) -> Tensor:
     weight_B = num * weight_B / weight_B.sum()
     together_CC = (p_BC * weight_B[:, None]).T @ p_BC
     share_CC = together_CC / together_CC.sum(dim=1, keepdim=True).clamp_min(LEAST)
-    return (share_CC.sum() - share_CC.diagonal().sum()) / num_classes
+    mistaken_C = share_CC.sum(dim=1) - share_CC.diagonal()
+    if is_by_share:
+        return (logits_BC.softmax(dim=1).mean(dim=0).detach() * mistaken_C).sum()
+    return mistaken_C.sum() / num_classes
 
 
 def coral(source_SF: Tensor, target_TF: Tensor, weight_S: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """The methods: which terms each adds to the cross-entropy of labelled tiles, and where it is from.
 
-Terms are named in TermWeights. Methods add up: dman+mcc has the terms of both.
+Terms are named in TermWeights. Methods add up: dman+mcc has the terms of both, and since dman is
+about shares of classes, confusion is by share there.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ METHODS: dict[str, Method] = {
     ),
     "dman": Method(
         "adversary, entropy and reweighting (Zhang et al., MICCAI 2019)",
-        {"adversary": 0.1, "entropy": 0.1, "focal": 1.0},
+        {"adversary": 0.1, "entropy": 0.1, "focal": 1.0, "confusion_by": "share"},
         "separate",
     ),
     "couda": Method(

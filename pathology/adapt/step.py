@@ -166,7 +166,8 @@ class AdaptStep:
             entropy = losses.prediction_entropy(target.logits_BC).mean()
             found["entropy"] = strength * terms.entropy * entropy
         if terms.confusion:
-            confusion = losses.class_confusion(target.logits_BC)
+            is_by_share = terms.confusion_by == "share"
+            confusion = losses.class_confusion(target.logits_BC, is_by_share=is_by_share)
             found["confusion"] = strength * terms.confusion * confusion
         if terms.consistency or terms.masked:
             with torch.no_grad(), self.autocast():

@@ -82,9 +82,11 @@ def test_the_binary_adversary_is_torchs() -> None:
 
 
 def test_confusion_of_a_guess_and_of_certainty() -> None:
-    assert class_confusion(torch.zeros(8, 4)).item() == pytest.approx(0.75)
-    sure = 1e4 * torch.eye(4)
-    assert class_confusion(sure).item() == pytest.approx(0, abs=1e-6)
+    for is_by_share in (False, True):
+        found = class_confusion(torch.zeros(8, 4), is_by_share=is_by_share)
+        assert found.item() == pytest.approx(0.75)
+        sure = class_confusion(1e4 * torch.eye(4), is_by_share=is_by_share)
+        assert sure.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_confusion_as_its_authors_write_it() -> None:
@@ -95,6 +97,25 @@ def test_confusion_as_its_authors_write_it() -> None:
     share = together / together.sum(axis=1, keepdims=True)
     wanted = (share.sum() - np.trace(share)) / 4
     assert class_confusion(logits()).item() == pytest.approx(wanted)
+    answers = functional.softmax(logits(), dim=1).numpy().mean(axis=0)
+    wanted = (answers * (1 - np.diag(share))).sum()
+    assert class_confusion(logits(), is_by_share=True).item() == pytest.approx(wanted)
+
+
+def test_a_class_that_hardly_occurs_confuses_less_where_shares_count() -> None:
+    """Ninety-nine sure answers, and a doubtful one that is half of another class."""
+    logits_BC = torch.tensor([[8.0, -8.0]] * 99 + [[0.0, 0.0]])
+    alike, by_share = (class_confusion(logits_BC, is_by_share=way) for way in (False, True))
+    assert alike > 0.2 and by_share < 0.02
+
+
+def test_confusion_by_share_teaches() -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return class_confusion(x, is_by_share=True)
+
+    values = logits().clone().requires_grad_(True)
+    (found,) = torch.autograd.grad(loss(values), values)
+    assert torch.isfinite(found).all() and found.abs().max() > 0
 
 
 def test_covariance_is_numpys_and_weights_repeat_rows() -> None:
