@@ -21,7 +21,7 @@ from pathology.slides.open import open_slide
 from pathology.slides.openslide_reader import vendor_of
 from pathology.slides.plan import planes
 from pathology.slides.resolution import is_plausible
-from pathology.slides.tiff_reader import FOREIGN, TiffReader, is_tiled_rgb, read_flat_tiff
+from pathology.slides.tiff_reader import FOREIGN, TiffReader, is_tiled_rgb, read_flat_tiff, said_of
 from pathology.stain.matrix import Pixels
 
 PLAIN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
@@ -131,7 +131,7 @@ def _num_pixels(path: Path) -> int:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 return image.width * image.height
-    except (*FOREIGN, Image.DecompressionBombError):
+    except FOREIGN:
         return 0
 
 
@@ -140,7 +140,7 @@ def _tiff_values(picture_id: str, path: Path) -> NDArray[np.generic]:
         values, _ = read_flat_tiff(path)
     except FOREIGN as error:
         raise UnreadableSlide(
-            picture_id, f"{path.name}: cannot be decoded ({str(error)[:200]})", "Save it again"
+            picture_id, f"{path.name}: cannot be decoded ({said_of(error)})", "Save it again"
         ) from error
     return values
 
@@ -158,7 +158,7 @@ def _require_color_mode(picture_id: str, path: Path) -> None:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 mode, kind = image.mode, image.format
-    except (UnidentifiedImageError, *FOREIGN, Image.DecompressionBombError):
+    except (UnidentifiedImageError, *FOREIGN):
         return  # a reader that knows it, or can say what is wrong, comes next
     if kind == "PNG" and _png_depth(path) == DEEP_PNG:
         raise SlideError(picture_id, "16-bit colours", REMEDY)

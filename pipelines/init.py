@@ -14,15 +14,23 @@ STAGES = tuple(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 def write_configs(folder: Path, stages: tuple[str, ...], *, overwrite: bool) -> list[Path]:
     """Copy the commented default settings of some stages (all: no names given) into a folder.
 
-    Raises ConfigError for an unknown stage, or where a file exists and overwrite is False.
+    Raises ConfigError for an unknown stage, or where another file exists and overwrite is False.
     """
     unknown = sorted(set(stages) - set(STAGES))
     if unknown:
         raise ConfigError(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
-    targets = {stage: folder / f"{stage}.yaml" for stage in stages or STAGES}
-    existing = [str(path) for path in targets.values() if path.exists()]
-    if existing and not overwrite:
-        raise ConfigError(f"{', '.join(existing)} exists. Pass --overwrite to replace it")
-    for stage, path in targets.items():
-        write_text(path, (CONFIGS / f"{stage}.yaml").read_text(encoding="utf-8"))
-    return list(targets.values())
+    text_of = {
+        folder / f"{stage}.yaml": (CONFIGS / f"{stage}.yaml").read_text(encoding="utf-8")
+        for stage in stages or STAGES
+    }
+    others = [str(path) for path, text in text_of.items() if _is_another(path, text)]
+    if others and not overwrite:
+        raise ConfigError(f"{', '.join(others)} exists. Pass --overwrite to replace it")
+    for path, text in text_of.items():
+        write_text(path, text)
+    return list(text_of)
+
+
+def _is_another(path: Path, text: str) -> bool:
+    """Whether something lies there that is not what is to be written: as after a full disk."""
+    return path.exists() and (path.is_dir() or path.read_bytes() != text.encode())

@@ -92,6 +92,10 @@ def publish(final: Path) -> Iterator[Path]:
     try:
         yield scratch
         _replace(scratch, final)
+    except OSError as fault:
+        if fault.errno is not None and fault.filename is None:  # a full disk names no file itself
+            fault.filename = str(final)
+        raise
     finally:
         _remove(scratch)
 

@@ -42,6 +42,7 @@ PARTS = {  # of a split, and their other names
 NOT_SAID = ("nan", "null", "n/a", "#n/a", "<na>")  # in any column; in mpp these, too:
 NO_NUMBER = ("none", "na")
 MAX_ID_LENGTH = 200
+DECIMAL_COMMA = re.compile(r"\d+,\d+")  # as spreadsheets of some countries write 0.25
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def _number(text: str, slide_id: str) -> float | None:
     if not text or text.lower() in NO_NUMBER:
         return None
     try:
-        return float(text)
+        return float(text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text)
     except ValueError:
         raise SlideError(
             slide_id, f"mpp in the manifest is {text!r}", "Give microns per pixel, e.g. 0.25"

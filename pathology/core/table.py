@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,14 @@ from pathology.core.errors import ManifestError
 
 SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide",
-    ".dcm", ".czi", ".png", ".jpg", ".jpeg", ".ome.tif", ".ome.tiff", ".ome.zarr",
+    ".dcm", ".czi", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".ome.tif", ".ome.tiff",
+    ".ome.zarr",
 )  # fmt: skip
+UNREAD_SUFFIXES = (
+    ".jp2", ".j2k", ".gif", ".vsi", ".isyntax", ".i2syntax", ".mds", ".mdsx", ".kfb", ".sdpc",
+    ".tmap", ".zvi", ".lif", ".nd2", ".heic", ".avif", ".psd",
+)  # fmt: skip
+SHOWN = 5  # names in a line
 DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 
 Table = tuple[list[str], list[dict[str, str]]]
@@ -45,12 +52,14 @@ def read_csv(path: Path) -> Table:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
     if "\0" in text:
         raise ManifestError(f"{path}: not a text file. Give a CSV, a Parquet file or a folder")
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text))
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text), strict=True)
     try:
         _refuse_twice(path, reader.fieldnames or [])
         rows = [_cells(path, reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise ManifestError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+        is_open = "unexpected end" in str(error)
+        said = "a quote is opened and never closed" if is_open else f"not CSV ({error})"
+        raise ManifestError(f"{path}: line {reader.line_num}: {said}") from error
     return list(reader.fieldnames or []), [row for row in rows if any(row.values())]
 
 
@@ -107,17 +116,27 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     """One row for each slide below a folder; a folder of DICOM files is one slide."""
     paths = sorted(set(_slides_below(folder)))
-    stems = [slide_stem(p.name) for p in paths]
-    twice = {s for s in stems if stems.count(s) > 1}
+    stems = [slide_stem(p.name).strip() for p in paths]
+    twice = {stem for stem, num in Counter(stems).items() if num > 1}
     rows, remarks = [], []
     for path, stem in zip(paths, stems, strict=True):
         inside = path.relative_to(folder).as_posix()
         slide_id = inside.replace("/", "__") if stem in twice else stem
         rows.append({"slide_id": slide_id, "slide_path": inside})
     if twice:
-        shown = ", ".join(sorted(twice)[:5])
-        remarks.append(f"file names that occur twice carry their folder in the id: {shown}")
+        said = "file names that occur twice carry folder and ending in the id"
+        remarks.append(f"{said}: {_some(sorted(twice))}")
+    unread = [p.name for p in files_below(folder) if p.suffix.lower() in UNREAD_SUFFIXES]
+    if unread:
+        said = "files of kinds that nobody here reads are left out; convert them to OME-TIFF"
+        remarks.append(f"{said}: {_some(sorted(unread))}")
     return rows, remarks
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, for a line."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:

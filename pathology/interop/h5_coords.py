@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,8 @@ from pathology.core.errors import ArtifactError
 
 COORDS = "coords"
 CHUNK_ROWS = 16384  # one row a chunk, as others write, is slow to read
+IN_MEMORY = 1 << 28  # bytes of a file that is made in memory first
+SPARE = 1 << 20  # bytes that a file takes beside its arrays
 DAMAGES = (OSError, KeyError, RuntimeError, ValueError, TypeError)  # what h5py raises on bad files
 
 Attribute = str | int | float | tuple[int, int] | tuple[float, float]
@@ -37,6 +44,28 @@ class RawCoords:
     names: tuple[str, ...]
 
 
+@contextmanager
+def new_file(path: Path, num_bytes: int) -> Iterator[h5py.File]:
+    """A file to fill, there whole or not at all.
+
+    num_bytes  about how much will be put into it
+
+    Raises OSError where the disk has no room. HDF5 itself would take the program with it: so small
+    files are made in memory first, and for large ones the room is asked for.
+    """
+    with publish(path) as scratch:
+        if num_bytes > IN_MEMORY:
+            if shutil.disk_usage(path.parent).free < num_bytes + SPARE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            with h5py.File(scratch, "w") as file:
+                yield file
+            return
+        stream = io.BytesIO()
+        with h5py.File(stream, "w") as file:
+            yield file
+        scratch.write_bytes(stream.getbuffer())
+
+
 def write_coords(path: Path, l0_xy: NDArray[np.int64], attributes: Mapping[str, Attribute]) -> Path:
     """Write corners (N, 2) and the attributes on them, whole or not at all.
 
@@ -44,7 +73,7 @@ def write_coords(path: Path, l0_xy: NDArray[np.int64], attributes: Mapping[str, 
     """
     table = np.asarray(l0_xy, np.int64).reshape(-1, 2)
     rows = max(1, min(len(table), CHUNK_ROWS))
-    with publish(path) as scratch, h5py.File(scratch, "w") as file:
+    with new_file(path, table.nbytes) as file:
         dataset = file.create_dataset(COORDS, data=table, maxshape=(None, 2), chunks=(rows, 2))
         for name, value in attributes.items():
             dataset.attrs[name] = value

@@ -12,9 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError
-from pathology.interop.h5_coords import COORDS, DAMAGES, Attribute, plain_attributes
+from pathology.interop.h5_coords import COORDS, DAMAGES, Attribute, new_file, plain_attributes
 
 FEATURES, STAMP_FEATURES, AUGMENTED = "features", "feats", "features_augmented"
 CHUNK_BYTES = 1 << 20  # one row a chunk, as others write, is slow to read
@@ -58,7 +57,8 @@ def write_features(
     """
     table = np.asarray(features_NF, np.float16 if is_half else np.float32)
     rows = max(1, min(len(table), CHUNK_BYTES // max(1, table[:1].nbytes)))
-    with publish(path) as scratch, h5py.File(scratch, "w") as file:
+    num_bytes = table.nbytes + (0 if augmented_KNF is None else 2 * augmented_KNF.size)
+    with new_file(path, num_bytes) as file:
         found = file.create_dataset(
             FEATURES, data=table, maxshape=(None, table.shape[1]), chunks=(rows, table.shape[1])
         )

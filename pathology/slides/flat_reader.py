@@ -16,12 +16,13 @@ from pathology.slides import jpeg
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan
 from pathology.slides.reader import Halved, Pixels, SlideFacts, shrink, tiles_one_by_one
 from pathology.slides.resolution import Spacing
-from pathology.slides.tiff_checks import MAX_FLAT_PIXELS
-from pathology.slides.tiff_reader import FOREIGN, read_flat_tiff
+from pathology.slides.tiff_checks import MAX_FLAT_PIXELS, TooLarge
+from pathology.slides.tiff_reader import FOREIGN, read_flat_tiff, said_of
 
 MAX_REDUCTION = 64
 STRIP_ROWS = 256
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")  # others guess, or start programs
+Image.MAX_IMAGE_PIXELS = None  # ours is asked for before anything is decoded
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -43,10 +44,14 @@ class FlatReader:
                 f"{path.name}: neither OpenSlide, a TIFF nor an image reader recognizes it",
                 "Check that the file is a slide and that its copy is complete",
             ) from error
-        except (*FOREIGN, Image.DecompressionBombError) as error:
+        except TooLarge as error:
+            raise UnreadableSlide(
+                slide_id, f"{path.name}: {error}", "Convert it to a tiled pyramidal TIFF"
+            ) from error
+        except FOREIGN as error:
             raise UnreadableSlide(
                 slide_id,
-                f"{path.name}: cannot be decoded ({str(error)[:200]})",
+                f"{path.name}: cannot be decoded ({said_of(error)})",
                 "Open it in an image viewer and save it again, or copy it again",
             ) from error
         size = (self._pixels.shape[1], self._pixels.shape[0])
@@ -139,10 +144,7 @@ def _read_image(path: Path) -> tuple[Pixels, SlideFacts, int]:
         warnings.simplefilter("ignore")  # Pillow's remarks on large or odd files; errors still rise
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_FLAT_PIXELS:
-                raise ValueError(
-                    f"{image.width}x{image.height} px is too large for a flat image; convert it "
-                    "to a tiled pyramidal TIFF"
-                )
+                raise TooLarge(f"{image.width}x{image.height} px is too large for a flat image")
             facts = SlideFacts(_spacing(image), str(image.format).lower())
             pixels = _pixels_of(image, path)
             return pixels, facts, _orientation(image)

@@ -22,6 +22,10 @@ MAX_SEGMENT_BYTES = 1 << 28
 MAX_FLAT_PIXELS = 200_000_000  # 600 MB as RGB; larger images must be tiled files
 
 
+class TooLarge(ValueError):
+    """An image that is in one piece and would not fit into memory."""
+
+
 def require_whole(pages: Sequence[Any], next_page: int, file_bytes: int) -> None:
     """Raise ValueError unless the file reaches as far as its directories say.
 
@@ -65,10 +69,7 @@ def require_tiles(
 def require_flat(page: Any) -> None:
     """Raise ValueError unless a page can be held in memory and is an image of colours."""
     if page.imagewidth * page.imagelength * page.imagedepth > MAX_FLAT_PIXELS:
-        raise ValueError(
-            f"{page.imagewidth}x{page.imagelength} px is too large for a flat image; convert it "
-            "to a tiled pyramidal TIFF"
-        )
+        raise TooLarge(f"{page.imagewidth}x{page.imagelength} px is too large for a flat image")
     if page.is_tiled and page.tilewidth * page.tilelength > MAX_TILE_PIXELS:
         raise ValueError(f"tiles of {page.tilewidth}x{page.tilelength} px are impossible")
     if len(page.dataoffsets) < math.prod(page.chunked):

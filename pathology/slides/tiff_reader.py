@@ -59,7 +59,7 @@ class TiffReader:
                 self.facts = facts or _facts(tiff, pages[0])
         except FOREIGN as error:
             raise UnreadableSlide(
-                slide_id, f"{path.name}: damaged TIFF ({error})", CONVERT
+                slide_id, f"{path.name}: damaged TIFF ({said_of(error)})", CONVERT
             ) from error
         self.levels: tuple[Level, ...] = levels_of_sizes([page.size for page in self._pages])
         self.max_reduction = min(page.max_reduction for page in self._pages)
@@ -237,7 +237,9 @@ def require_whole_tiff(slide_id: str, path: Path) -> None:
             if tiff.pages.first.is_tiled:
                 Page.of(tiff.pages.first, is_sparse=True)
     except FOREIGN as error:
-        raise UnreadableSlide(slide_id, f"{path.name}: damaged TIFF ({error})", CONVERT) from error
+        raise UnreadableSlide(
+            slide_id, f"{path.name}: damaged TIFF ({said_of(error)})", CONVERT
+        ) from error
 
 
 def read_flat_tiff(path: Path) -> tuple[NDArray[Any], SlideFacts]:
@@ -247,6 +249,16 @@ def read_flat_tiff(path: Path) -> tuple[NDArray[Any], SlideFacts]:
         _require_whole(tiff)
         require_flat(page)
         return colors_of(page.asarray(), page), _facts(tiff, page)
+
+
+def said_of(error: BaseException) -> str:
+    """What a library says is wrong, for people: with the error's kind where that is a word or less.
+
+    >>> said_of(KeyError(0)), said_of(ValueError("no strips"))
+    ('KeyError: 0', 'no strips')
+    """
+    said = " ".join(str(error).split())[:200]
+    return said if " " in said else f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
 def _require_whole(tiff: tifffile.TiffFile) -> None:

@@ -103,6 +103,21 @@ def test_a_folder_is_a_manifest(tmp_path: Path) -> None:
     assert "occur twice" in manifest.remarks[0]
 
 
+def test_what_a_folder_holds_and_nobody_reads_is_said(tmp_path: Path) -> None:
+    for name in ("a.bmp", "b.webp", "tail .tif", "notes.txt", *(f"{n}.jp2" for n in range(7))):
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path)
+    assert ids(manifest) == ["a", "b", "tail"]
+    (remark,) = manifest.remarks
+    assert "left out" in remark and remark.endswith("0.jp2, 1.jp2, 2.jp2, 3.jp2, 4.jp2 and 2 more")
+
+
+@pytest.mark.parametrize(("cell", "mpp"), [("0,62", 0.62), ("0.62", 0.62), ("1", 1.0)])
+def test_decimal_commas_of_spreadsheets(tmp_path: Path, cell: str, mpp: float) -> None:
+    (found,) = read_manifest(written(tmp_path, f"slide_path;mpp\na.svs;{cell}\n")).slides
+    assert found.mpp == mpp
+
+
 def test_a_duplicate_id_names_both_rows(tmp_path: Path) -> None:
     path = written(tmp_path, "slide_id,slide_path\na,1.svs\nb,2.svs\na,3.svs\n")
     with pytest.raises(ManifestError, match="'a' stands in rows 1 and 3"):
@@ -187,6 +202,7 @@ def test_stems(name: str, stem: str) -> None:
     ("text", "said"),
     [
         ("slide_id,label\na.svs,benign, low grade\n", "line 2 has more cells"),
+        ('slide_id,slide_path\na,"a.svs\nb,b.svs\n', "a quote is opened and never closed"),
         ("slide_id,label,Label\na.svs,benign,malignant\n", "two columns are called 'label'"),
     ],
 )

@@ -1,5 +1,7 @@
 """Files of features of other programs, and of none."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -52,3 +54,27 @@ def test_what_is_none_is_named(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(ArtifactError, match=said):
             read_features(tmp_path / f"{name}.h5")
+
+
+def test_a_disk_without_room_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    """HDF5 ends the program where it cannot close a file, so it is not left to it."""
+    path = tmp_path / "a.h5"
+    lines = [
+        "import resource, sys, numpy as np",
+        "from pathlib import Path",
+        "from pathology.interop import h5_coords",
+        "from pathology.interop.h5_features import write_features",
+        "h5_coords.IN_MEMORY = int(sys.argv[2])",
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))",
+        "h5_coords.shutil.disk_usage = lambda folder: type('', (), {'free': 50_000})",
+        "try:",
+        "    write_features(Path(sys.argv[1]), np.ones((999, 99)), np.ones((999, 2)), {}, {})",
+        "except OSError as fault:",
+        "    print(fault)",
+    ]
+    for in_memory, said in (("1000000", "File too large"), ("0", "No space left on device")):
+        words = [sys.executable, "-c", "\n".join(lines), str(path), in_memory]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout and str(path) in done.stdout
+        assert not list(tmp_path.iterdir())

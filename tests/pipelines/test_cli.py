@@ -228,7 +228,12 @@ def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None
         "tile",
         "weak",
     }
+    (tmp_path / "c" / "weak.yaml").unlink()  # as where the disk was full at first
+    assert pathology("init", tmp_path / "c").returncode == 0
+    text = (tmp_path / "c" / "weak.yaml").read_text()
+    (tmp_path / "c" / "weak.yaml").write_text(f"{text}# mine\n")
     assert pathology("init", tmp_path / "c").returncode == 2
+    assert (tmp_path / "c" / "weak.yaml").read_text().endswith("# mine\n")
     words = ("--config", tmp_path / "c/tile.yaml", "--limit", "1", "--dry-run")
     assert pathology("tile", slides, "--out", tmp_path / "r", *words).returncode == 0
 

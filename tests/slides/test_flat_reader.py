@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from pathology.core.errors import UnreadableSlide
 from pathology.slides.flat_reader import FlatReader
 from pathology.slides.plan import Plane
 from tests.conftest import tissue_pixels
@@ -42,3 +43,18 @@ def test_a_fourth_sample_may_be_no_alpha(
     size = slide.levels[0].size
     found = slide.read_plane(Plane(0, 1, size, (1.0, 1.0)), (0, 0), size)
     assert np.array_equal(found, np.full_like(found, 255) if is_alpha else pixels[..., :3])
+
+
+def test_a_picture_too_large_to_hold_says_what_to_do(tmp_path: Path) -> None:
+    """And not that it should be saved again, or that it is an attack."""
+    path = tmp_path / "a.png"
+    Image.new("1", (20_000, 15_000)).save(path)
+    with pytest.raises(UnreadableSlide, match=r"20000x15000 px is too large.* Convert it to a til"):
+        FlatReader("a", path)
+
+
+def test_an_error_without_words_has_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0garbage")
+    with pytest.raises(UnreadableSlide, match=r"cannot be decoded \(\w+: \w+\)"):
+        FlatReader("a", path)
