@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 
 NOTHING_RAN, INTERRUPTED = 2, 130
 NO_WORKERS = {"--help", "-h", "--scheduler"}  # words of a command line that needs no workers here
@@ -36,6 +37,7 @@ def run() -> int:
         start_workers()  # their libraries load while the command line does
     from pipelines.cli import app
 
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of ids in charts' titles
     try:
         app(prog_name="pathology")
     except PathologyError as refusal:

@@ -158,7 +158,7 @@ def class_numbers(
 
 def sampling_of(config: AdaptConfig, mpp: float | None, assume_mpp: float | None) -> Sampling:
     """Which tiles of a slide are read."""
-    return Sampling(config.size_px, config.tiles_per_slide, mpp, assume_mpp)
+    return Sampling(config.size_px, config.tiles_per_slide, mpp, assume_mpp, setting="size_px")
 
 
 def read_domain(

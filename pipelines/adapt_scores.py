@@ -90,13 +90,14 @@ def scores_without_labels(
     return {name: round(float(value), 6) for name, value in found.items()}
 
 
-def score_lines(metrics: Mapping[str, float]) -> list[str]:
+def score_lines(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str]:
     """The scores for a reader, with what the source alone reaches, and which needed labels."""
     found = []
+    said_of = {f"share_{k}": f"share called {name}" for k, name in enumerate(classes)}
     for name, value in metrics.items():
         if name.startswith(PLAIN):
             continue
-        said = f"{name.replace('_', ' ')} {value:.3f}"
+        said = f"{said_of.get(name, name.replace('_', ' '))} {value:.3f}"
         plain = metrics.get(f"{PLAIN}{name}")
         if plain is not None:
             said += f", by the source alone {plain:.3f}"

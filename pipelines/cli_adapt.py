@@ -125,7 +125,7 @@ def train_adapt(
             domains, out, settings, options, fabric=fabric, on_step=telling(show), say=tell
         )
     tell(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
-    for line in score_lines(card.metrics):
+    for line in score_lines(card.metrics, card.grades):
         tell(f"  {line}")
     assumed = f" --assume-mpp {domains.assumed_mpp:g}" if domains.assumed_mpp else ""
     tell(f"Next: pathology predict {out} {target} --out predictions.csv{assumed}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import glob
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +14,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import publish, require_file_place, write_text
-from pathology.core.errors import reason_of
+from pathology.core.artifact import alone_in, publish, require_file_place, write_text
+from pathology.core.errors import ArtifactError, reason_of
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.table import csv_text
 from pathology.models.card import require_match
 from pathology.weak.slide_rule import decide
 from pipelines.classifier import Classifier, load_for_use
 from pipelines.prediction_tables import PREFIX, slides_table
-from pipelines.scoring import FAULTS, Scored, Scoring
+from pipelines.scoring import FAULTS, Scored, Scoring, Spent
 from pipelines.tile_places import places_of
-from pipelines.weak_inputs import read_tiled, without_tiles
+from pipelines.weak_inputs import TiledSlide, read_tiled, without_tiles
 
 DECIMALS = 6  # of the probabilities in the tables
 
@@ -85,38 +87,72 @@ def predict(
     slides = [slide for slide in slides if _is_meant(slide.record.slide_id, only)]
     parts = out.with_name(f".{out.stem}.{classifier.fingerprint}.parts")
     parts.mkdir(parents=True, exist_ok=True)
-    part_of = {s.path: parts / f"{s.record.slide_id}.{s.digest}.csv" for s in slides}
     for grade in grades:
         on_slide(grade)
     for slide in slides:
         require_match(classifier.card.tiles, slide.tiles, slide.record.slide_id)
-    names = classifier.card.grades
-    asked = [s for s in slides if _kept(part_of[s.path], s.num_tiles, len(names)) is None]
+    with alone_in(parts):
+        scored, spent = _score(classifier, slides, parts, on_slide)
+        _write(out, classifier.card.grades, slides, grades, scored, parts)
+    facts = {
+        "stage": "predict", "model": classifier.fingerprint, "device": device,
+        "seconds": asdict(spent),
+    }  # fmt: skip
+    write_run_record(out.with_suffix(".run.json"), started, facts, environment())
+    _sweep(out)
+    if spent.num_tiles:
+        say(spent.line())
+    return [*grades, *scored]
+
+
+def _score(
+    classifier: Classifier,
+    slides: Sequence[TiledSlide],
+    parts: Path,
+    on_slide: Callable[[SlideGrade], None],
+) -> tuple[list[SlideGrade], Spent]:
+    """Grades of slides, whose tiles' rows are put into a folder, or found there; the time spent."""
+    num = len(classifier.card.grades)
+    asked = [s for s in slides if _kept(_part_of(s, parts), s.num_tiles, num) is None]
+    grades = []
     with ThreadPoolExecutor(num_cores()) as pool:
         scoring = Scoring(classifier, pool)
         scored = scoring(asked)
         for slide in slides:
-            part = part_of[slide.path]
-            tile_NC = _kept(part, slide.num_tiles, len(names))
+            tile_NC = _kept(_part_of(slide, parts), slide.num_tiles, num)
             found = next(scored) if tile_NC is None else Scored(slide, tile_NC)
-            grades.append(_grade(classifier, found, part))
+            grades.append(_grade(classifier, found, _part_of(slide, parts)))
             on_slide(grades[-1])
+    return grades, scoring.spent
+
+
+def _write(
+    out: Path,
+    names: tuple[str, ...],
+    slides: Sequence[TiledSlide],
+    without: Sequence[SlideGrade],
+    scored: Sequence[SlideGrade],
+    parts: Path,
+) -> None:
+    """Both tables: of the tiles of slides that were scored, and of all slides."""
     with publish(out) as scratch, scratch.open("w", encoding="utf-8") as stream:
         stream.write(csv_text([["slide_id", "l0_x", "l0_y", "l0_edge", *_columns(names)]]))
-        for slide, grade in zip(slides, grades[len(grades) - len(slides) :], strict=True):
+        for slide, grade in zip(slides, scored, strict=True):
             if not grade.problem:
-                with part_of[slide.path].open(encoding="utf-8") as rows:
+                with _part_of(slide, parts).open(encoding="utf-8") as rows:
                     shutil.copyfileobj(rows, stream)
-    write_text(slides_table(out), _slides_csv(grades, names))
-    facts = {
-        "stage": "predict", "model": classifier.fingerprint, "device": device,
-        "seconds": asdict(scoring.spent),
-    }  # fmt: skip
-    write_run_record(out.with_suffix(".run.json"), started, facts, environment())
-    shutil.rmtree(parts, ignore_errors=True)
-    if scoring.spent.num_tiles:
-        say(scoring.spent.line())
-    return grades
+    write_text(slides_table(out), _slides_csv([*without, *scored], names))
+
+
+def _part_of(slide: TiledSlide, parts: Path) -> Path:
+    return parts / f"{slide.record.slide_id}.{slide.digest}.csv"
+
+
+def _sweep(out: Path) -> None:
+    """Remove what is kept of this table's slides, by this model and by earlier ones."""
+    for parts in out.parent.glob(f".{glob.escape(out.stem)}.*.parts"):
+        with contextlib.suppress(ArtifactError, FileNotFoundError), alone_in(parts):
+            shutil.rmtree(parts, ignore_errors=True)
 
 
 def _is_meant(slide_id: str, only: Collection[str] | None) -> bool:

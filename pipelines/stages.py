@@ -111,7 +111,8 @@ def run_stages(
     """Do what is not done, in order; how each stage ended.
 
     A stage that is refused, or finds no room on the disk, costs itself and those that need it; the
-    others go on. Raises ConfigError for a name in choice that is no stage.
+    others go on. Raises ConfigError for a name in choice that is no stage, or one to
+    begin with that comes after the last.
     """
     names = [stage.name for stage in stages]
     for name in (choice.start, choice.until):
@@ -119,6 +120,11 @@ def run_stages(
             raise ConfigError(f"no stage {name!r} in this run; it has {', '.join(names)}")
     first = names.index(choice.start) if choice.start else len(stages)
     last = names.index(choice.until) if choice.until else len(stages) - 1
+    if choice.start and first > last:
+        raise ConfigError(
+            f"{choice.start} comes after {choice.until}: nothing would be done. The stages are, in "
+            f"this order, {', '.join(names)}"
+        )
     ended: list[Ended] = []
     for number, stage in enumerate(stages[: last + 1]):
         say(f"{number + 1}/{last + 1} {stage.name}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from pathology.core.artifact import sweep_scratch
+from pathology.core.artifact import alone_in, sweep_scratch
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.stain.config import StainConfig
 from pathology.stain.load import load_model
@@ -42,7 +43,8 @@ def apply_recipe(
 
     out  a folder; for one slide or picture also a file, and then there are no tables
     A member that cannot be done costs itself only, and nothing vanishes: a row of a manifest that
-    cannot be used and a slide that was never tiled have their rows, too.
+    cannot be used and a slide that was never tiled have their rows, too. Raises ArtifactError where
+    another command normalizes into the same folder now.
     """
     jobs = jobs_of(given, out, wanted)
     started, start = now(), time.perf_counter()
@@ -50,23 +52,24 @@ def apply_recipe(
     for folder in {job.target.parent for job in jobs} | ({out} if has_tables else set()):
         folder.mkdir(parents=True, exist_ok=True)
         sweep_scratch(folder)
-    table = StainTable(out / "stain.csv" if has_tables else None, _first_rows(given, jobs))
+    with alone_in(out) if has_tables else nullcontext():
+        table = StainTable(out / "stain.csv" if has_tables else None, _first_rows(given, jobs))
 
-    def on_result(outcome: StainOutcome) -> None:
-        table.put(outcome)
-        on_outcome(outcome)
+        def on_result(outcome: StainOutcome) -> None:
+            table.put(outcome)
+            on_outcome(outcome)
 
-    for row in list(table.rows.values()):
-        if row.status != PENDING:
-            on_outcome(row)
-    try:
-        run_jobs(jobs, recipe, spread, on_result, on_progress)
-    finally:
-        table.save()
-        outcomes = list(table.rows.values())
-        if has_tables:
-            facts = _facts(given, recipe, outcomes, time.perf_counter() - start)
-            write_run_record(out / "run.json", started, facts, environment())
+        for row in list(table.rows.values()):
+            if row.status != PENDING:
+                on_outcome(row)
+        try:
+            run_jobs(jobs, recipe, spread, on_result, on_progress)
+        finally:
+            table.save()
+            outcomes = list(table.rows.values())
+            if has_tables:
+                facts = _facts(given, recipe, outcomes, time.perf_counter() - start)
+                write_run_record(out / "run.json", started, facts, environment())
     return outcomes
 
 

@@ -154,7 +154,8 @@ def _sampled(
     say: Callable[[str], None],
 ) -> list[SlideTiles]:
     path, num = given.path, config.tiles_per_slide
-    samples = list(iter_samples(given, Sampling(config.tile_px, num, mpp, assume_mpp)))
+    sampling = Sampling(config.tile_px, num, mpp, assume_mpp, setting="tile_px")
+    samples = list(iter_samples(given, sampling))
     for slide in samples:
         if slide.problem:
             say(f"{slide.slide_id}: left out: {slide.problem}")

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from pathology import __version__
-from pathology.core.artifact import content_digest, fingerprint, sweep_scratch
+from pathology.core.artifact import alone_in, content_digest, fingerprint, sweep_scratch
 from pathology.core.batch import Batch
 from pathology.core.errors import SlideError, WrongResolution
 from pathology.core.manifest import SlideRecord
@@ -71,6 +71,12 @@ def stain_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> StainOutcom
     if isinstance(plan, StainOutcome):
         return plan
     plan.folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(plan.folder):
+        outcome = _stain(job, plan, recipe, report)
+    return replace(outcome, seconds=round(time.perf_counter() - start, 3))
+
+
+def _stain(job: SlideJob, plan: BandPlan, recipe: Recipe, report: Report) -> StainOutcome:
     sweep_scratch(plan.folder)
     _render_all(plan, recipe.processes, report)
     bands = _finished_bands(plan)
@@ -87,7 +93,7 @@ def stain_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> StainOutcom
     facts = _facts(job, plan, recipe, outcome)
     size = assemble(job.target, bands, plan.canvas.size, recipe.pyramid, facts)
     shutil.rmtree(plan.folder, ignore_errors=True)
-    return replace(outcome, store_bytes=size, seconds=round(time.perf_counter() - start, 3))
+    return replace(outcome, store_bytes=size)
 
 
 def plan_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> BandPlan | StainOutcome:

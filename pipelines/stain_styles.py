@@ -57,7 +57,7 @@ class StyleRow:
 
 def list_styles(source: Path, config: StainConfig, tiles_per_slide: int) -> list[StyleRow]:
     """The staining of every slide of an input; the styles of stores' tiles are kept in them."""
-    slides = sample_slides(source, tiles_per_slide=tiles_per_slide)
+    slides = sample_slides(source, tiles_per_slide=tiles_per_slide, is_smaller_fine=True)
     return [_row(slide, config) for slide in slides]
 
 

@@ -54,12 +54,18 @@ class SlideTiles:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How slides are sampled; see sample_slides."""
+    """How slides are sampled; see sample_slides.
+
+    is_smaller_fine  whether smaller tiles of stores are taken as they are
+    setting          by which whoever asks may ask for another size_px, for the message
+    """
 
     size_px: int
     tiles_per_slide: int
     mpp: float | None = None
     assume_mpp: float | None = None
+    is_smaller_fine: bool = False
+    setting: str = ""
 
 
 def sample_slides(
@@ -71,6 +77,7 @@ def sample_slides(
     assume_mpp: float | None = None,
     max_slides: int | None = None,
     seed: int = 0,
+    is_smaller_fine: bool = False,
 ) -> list[SlideTiles]:
     """Evenly spaced tiles of every slide, store or picture of an input; see look_at.
 
@@ -82,7 +89,7 @@ def sample_slides(
     A slide that cannot be read comes back with its problem; the others do not suffer from it.
     Raises ArtifactError or ManifestError for an input that is none.
     """
-    sampling = Sampling(size_px, tiles_per_slide, mpp, assume_mpp)
+    sampling = Sampling(size_px, tiles_per_slide, mpp, assume_mpp, is_smaller_fine)
     return list(iter_samples(look_at(path), sampling, max_slides, seed))
 
 
@@ -130,7 +137,7 @@ def sample_store(path: Path, centre: str, sampling: Sampling) -> SlideTiles:
         tiles = store.read(rows)
     except FAULTS as fault:
         return _without_tiles(path.stem, centre, fault)
-    edge = (store.size_px - sampling.size_px) // 2
+    edge = max(0, store.size_px - sampling.size_px) // 2
     middle = slice(edge, edge + sampling.size_px)
     cut = np.ascontiguousarray(tiles[:, middle, middle])
     problem = "" if len(rows) else "its store holds no tiles"
@@ -193,11 +200,12 @@ def _store_mpp(store: TileStore) -> float | None:
 
 
 def _require_fit(slide_id: str, size_px: int, mpp: float | None, sampling: Sampling) -> None:
-    if size_px < sampling.size_px:
+    if size_px < sampling.size_px and not sampling.is_smaller_fine:
+        or_else = f", or set {sampling.setting}={size_px} here" if sampling.setting else ""
         raise SlideError(
             slide_id,
             f"its tiles have {size_px} px where {sampling.size_px} are needed",
-            f"Tile with tile.size_px={sampling.size_px}",
+            f"Tile with tile.size_px={sampling.size_px}{or_else}",
         )
     if sampling.mpp and mpp and abs(mpp / sampling.mpp - 1) > MPP_TOLERANCE:
         raise SlideError(

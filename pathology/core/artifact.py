@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -15,6 +17,7 @@ from pathlib import Path
 from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError
 
+log = logging.getLogger(__name__)
 SAMPLE_BYTES = 1 << 16
 NUM_SAMPLES = 32
 
@@ -98,6 +101,28 @@ def publish(final: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(scratch)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder that is there, so that no second command works in it meanwhile.
+
+    Where another holds it, raises ArtifactError. The hold ends with the process, however that ends;
+    file systems without locks have none.
+    """
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{folder}: another command works there now. Wait for it, or give another place"
+            ) from None
+        except OSError:
+            log.debug("%s: cannot be held for one command", folder)
+        yield
+    finally:
+        os.close(place)
 
 
 def write_text(final: Path, text: str) -> None:

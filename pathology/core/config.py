@@ -63,17 +63,34 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+        twice = _twice(yaml.compose(text, yaml.SafeLoader))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         text = str(error).replace("\n", " ")
         raise ConfigError(f"{path}: not valid YAML ({text})") from error
+    if twice:
+        raise ConfigError(f"{path}: {twice} stands there twice. Leave one of them")
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected 'key: value' lines, found {type(values).__name__}")
     return values
+
+
+def _twice(node: Any) -> str:
+    """A key that a mapping of YAML's tree holds twice, with its line, or "": the last would win."""
+    pairs = node.value if node is not None and node.id == "mapping" else []
+    seen: set[str] = set()
+    for key, value in pairs:
+        if str(key.value) in seen:
+            return f"{key.value} (line {key.start_mark.line + 1})"
+        seen.add(str(key.value))
+        if found := _twice(value):
+            return found
+    return ""
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

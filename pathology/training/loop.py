@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pathology.core.artifact import publish
+from pathology.core.artifact import alone_in, publish
 from pathology.core.state import load_state, save_state
 
 Batch = TypeVar("Batch", contravariant=True)
@@ -66,31 +67,33 @@ def fit(
     before_keep  called before every checkpoint, which holds what it left in update; training ends
                  where it says so
     on_keep      called after every checkpoint
+    Raises ArtifactError where another training works in the folder.
     Returns the step that it started from. A run that was stopped and goes on ends with the very
     weights of one that was not.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    start, is_over = resume(update, folder, recipe, is_first=is_first)
-    sums: Values = {}
-    for step in range(start, start if is_over else loop.steps):
-        values = update(draw(step), step)
-        on_step(step, values)
-        sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
-        done = step + 1
-        if done % loop.every == 0 or done == loop.steps:
-            count = (done - 1) % loop.every + 1
-            means = {name: round(value / count, 6) for name, value in sums.items()}
-            sums = {}
-            if is_first:
-                _append(folder / "metrics.jsonl", {"step": done, **means})
-        if done % loop.keep == 0 or done == loop.steps:
-            is_over = before_keep(done)
-            state = {"step": done, "recipe": recipe, "update": update.state_dict()}
-            if is_first:
-                save_state(folder / "checkpoint.pt", {**state, "is_over": is_over})
-                on_keep(done)
-            if is_over:
-                break
+    with alone_in(folder) if is_first else nullcontext():
+        start, is_over = resume(update, folder, recipe, is_first=is_first)
+        sums: Values = {}
+        for step in range(start, start if is_over else loop.steps):
+            values = update(draw(step), step)
+            on_step(step, values)
+            sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
+            done = step + 1
+            if done % loop.every == 0 or done == loop.steps:
+                count = (done - 1) % loop.every + 1
+                means = {name: round(value / count, 6) for name, value in sums.items()}
+                sums = {}
+                if is_first:
+                    _append(folder / "metrics.jsonl", {"step": done, **means})
+            if done % loop.keep == 0 or done == loop.steps:
+                is_over = before_keep(done)
+                state = {"step": done, "recipe": recipe, "update": update.state_dict()}
+                if is_first:
+                    save_state(folder / "checkpoint.pt", {**state, "is_over": is_over})
+                    on_keep(done)
+                if is_over:
+                    break
     return start
 
 

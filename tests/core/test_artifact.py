@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pathology.core.artifact import (
+    alone_in,
     content_digest,
     fingerprint,
     publish,
@@ -124,3 +125,25 @@ def test_an_output_is_no_input(tmp_path: Path) -> None:
     for name in ("model.pt", "link.pt"):
         with pytest.raises(ArtifactError, match=f"{name}: read by this command"):
             require_file_place(tmp_path / name, None, model)
+
+
+HOLDER = """import sys
+from pathlib import Path
+from pathology.core.artifact import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("in", flush=True)
+    input()
+"""
+
+
+def test_a_folder_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        said = "another command works there now"
+        with pytest.raises(ArtifactError, match=said), alone_in(tmp_path):
+            pass
+        other.kill()  # the hold ends with it
+        other.wait()
+        with alone_in(tmp_path):
+            assert not list(tmp_path.iterdir())

@@ -58,6 +58,13 @@ def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str) -> Non
         load_config(TilingConfig, path)
 
 
+def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tile.yaml"
+    path.write_text("tile:\n  mpp: 0.5\n  size_px: 256\n  mpp: 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tile.yaml: mpp \(line 4\) stands there twice"):
+        load_config(TilingConfig, path)
+
+
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n", encoding="utf-8")

@@ -35,7 +35,7 @@ def test_as_a_command_and_its_model_predicts(
     ]  # fmt: skip
     done = pathology(*train)
     assert done.returncode == 0, done.stderr
-    assert "benign < malignant for camera by dman, research use only" in done.stdout
+    assert "benign < malignant for camera by dman+mcc, research use only" in done.stdout
     assert "target accuracy" not in done.stdout  # it has no labels
     assert "target density" in done.stdout
     assert "by the source alone" in done.stdout

@@ -76,7 +76,7 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
     ]  # fmt: skip
     done = subprocess.run([str(w) for w in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("by dman, research use only") == 1  # one of two processes speaks
+    assert done.stdout.count("by dman+mcc, research use only") == 1  # one of two processes speaks
     assert "by the source alone" in done.stdout
     assert sorted(p.name for p in (tmp_path / "all.run").iterdir()) == [
         "checkpoint.pt", "curves.png", "differences.png", "domains.png", "metrics.jsonl",

@@ -10,6 +10,7 @@ import openslide
 import pyarrow.parquet
 import pytest
 
+from pathology.core.artifact import alone_in
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.interop.h5_features import read_features, write_features
 from pathology.models.card import ContractError
@@ -154,7 +155,11 @@ def test_a_stopped_prediction_goes_on(trained: tuple[Path, Path, Path], tmp_path
     parts = next(tmp_path.glob(".*.parts"))
     before = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.csv")}
     assert len(before) == 5
+    with alone_in(parts), pytest.raises(ArtifactError, match="another command works there now"):
+        predict(model, features, out)
+    (tmp_path / ".p.0123456789ab.parts").mkdir()  # of an earlier model
     predict(model, features, out)
+    assert not list(tmp_path.glob(".p.*.parts"))
     whole = out.read_bytes()
     predict(model, features, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == whole

@@ -75,6 +75,8 @@ def test_what_is_asked_for_is_done_anew_and_no_more(chain: Chain) -> None:
     assert statuses(chain.run(Choice(start="b", until="b"))) == ["kept", "done"]
     with pytest.raises(ConfigError, match="no stage 'd' in this run; it has a, b, c"):
         chain.run(Choice(until="d"))
+    with pytest.raises(ConfigError, match="c comes after a: nothing would be done"):
+        chain.run(Choice(start="c", until="a"))
 
 
 def test_a_dry_run_says_why(chain: Chain) -> None:

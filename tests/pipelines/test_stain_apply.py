@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from pathology.core.artifact import alone_in
 from pathology.core.errors import ArtifactError, ConfigError, PathologyError
 from pathology.slides.ome_writer import stored_fingerprint
 from pathology.tiling.store import open_tiles
@@ -90,6 +91,21 @@ def test_a_manifest_with_a_bad_row_loses_nothing(slides: Path, tmp_path: Path) -
     assert [rows[name]["status"] for name in ("bad", "s0", "lost")] == ["failed", "done", "failed"]
     assert "mpp in the manifest is 'quarter'" in rows["bad"]["reason"]
     assert "no such file" in rows["lost"]["reason"]
+
+
+def test_two_commands_do_not_work_on_the_same_slides(slides: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with alone_in(out), pytest.raises(ArtifactError, match="another command works there now"):
+        apply(slides, "--out", out)
+    assert not list(out.iterdir())
+    bands = tmp_path / ".one.ome.tiff.bands"
+    bands.mkdir()
+    with alone_in(bands):
+        code, said = apply(slides / "s0.tif", "--out", tmp_path / "one.ome.tiff")
+    assert code == 1 and "another command works there now" in said
+    assert not (tmp_path / "one.ome.tiff").exists()
+    assert apply(slides / "s0.tif", "--out", tmp_path / "one.ome.tiff")[0] == 0
 
 
 def test_one_slide_into_one_file(slides: Path, tmp_path: Path) -> None:

@@ -11,9 +11,17 @@ import tifffile
 from PIL import Image
 
 from pathology.core.errors import ArtifactError, ManifestError, SlideError
+from pathology.stain.config import StainConfig
 from pipelines.flat_pictures import read_picture, squares_of
 from pipelines.input_kinds import look_at
-from pipelines.tile_samples import SlideTiles, require_usable, sample_slides
+from pipelines.stain_styles import list_styles
+from pipelines.tile_samples import (
+    Sampling,
+    SlideTiles,
+    iter_samples,
+    require_usable,
+    sample_slides,
+)
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.stain.synthetic import he_tiles
 from tests.stain.test_normalize_store import make_store
@@ -173,6 +181,11 @@ def test_stores_give_rows(tmp_path: Path) -> None:
     assert (cut[0].tiles_NHW3[0] == tiles[0, 16:48, 16:48]).all()
     large = sample_slides(tmp_path / "run" / "tiles" / "s.zarr", size_px=128, tiles_per_slide=1)
     assert "64 px where 128 are needed" in large[0].problem
+    (row,) = list_styles(tmp_path / "run" / "tiles" / "s.zarr", StainConfig(), 9)
+    assert row.num_tiles == 9 and not row.problem  # though a style is usually that of 256 px
+    store = tmp_path / "run" / "tiles" / "s.zarr"
+    (asked,) = iter_samples(look_at(store), Sampling(128, 1, setting="tile_px"))
+    assert "Tile with tile.size_px=128, or set tile_px=64 here" in asked.problem
 
 
 def test_a_choice_of_slides_is_repeatable(tmp_path: Path) -> None:
