@@ -32,7 +32,7 @@ def train_adapt(
     method: Annotated[
         str | None,
         typer.Option(
-            help="dman (default), source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
+            help="dman+mcc (default), dman, source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
             "self-training, mic, couda, target; with + several."
         ),
     ] = None,

@@ -95,17 +95,17 @@ def test_everything_is_there_and_the_broken_slide_does_not_vanish(settings: Path
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.index("Research use only") < page.index("<h1>Run report</h1>")
     for said in ("Grades of slides and tiles", "At the microscope", "Stages of the run",
-                 "Model card: dman", "Limits", "slides alone", "broken",
+                 "Model card: dman+mcc", "Limits", "slides alone", "broken",
                  "of the part &#39;test&#39; alone"):  # fmt: skip
         assert said in page, said
     assert len(page) < 15e6
     slides = {row["slide_id"]: row for row in rows_of(out / "predictions.slides.csv")}
     assert "Check that the file is a slide" in slides["broken"]["problem"]
     assert sum(row["grade"] in LABELS for row in slides.values()) == NUM
-    judged = json.loads((out / "microscope" / "evaluation_dman" / "metrics.json").read_text())
+    judged = json.loads((out / "microscope" / "evaluation_dman+mcc" / "metrics.json").read_text())
     assert judged["part"] == "test"
     assert judged["slide"]["all"]["num_cases"] == 4
-    seen = json.loads((out / "microscope" / "dman.run" / "run.json").read_text())["card"]
+    seen = json.loads((out / "microscope" / "dman+mcc.run" / "run.json").read_text())["card"]
     assert seen["num_slides"]["target"] == 8  # those marked test are not adapted to
 
 

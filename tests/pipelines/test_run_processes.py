@@ -29,7 +29,7 @@ def test_two_processes_share_the_trainings_of_a_run(tmp_path: Path) -> None:
     for said in ("tile: done", "weak: done", "adapt: done", "microscope: done", "report: done"):
         assert sum(said in line for line in done.stdout.splitlines()) == 2, said  # and at the end
     assert done.stdout.count("6 slides train, 2 choose") == 1
-    for name in ("dman", "source"):
+    for name in ("dman+mcc", "source"):
         facts = json.loads((tmp_path / f"run/microscope/{name}.run/run.json").read_text())
         assert facts["num_devices"] == 2
 
