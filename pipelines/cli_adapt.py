@@ -32,8 +32,8 @@ def train_adapt(
     method: Annotated[
         str | None,
         typer.Option(
-            help="dman+mcc (default), dman, source, adabn, coral, mmd, dann, cdan, entropy, mcc, sdat, "
-            "self-training, mic, couda, target; with + several."
+            help="dman+mcc (default), dman, source, adabn, coral, mmd, dann, cdan, entropy, mcc, "
+            "sdat, self-training, mic, couda, target; with + several."
         ),
     ] = None,
     labels: Annotated[
