@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from threading import Timer
 from pathology.core.errors import ConfigError
 from pathology.core.web_access import page_address, token_for
 from pathology.inference.live import LiveSession
-from pathology.inference.live_facts import Scale, Standing
+from pathology.inference.live_facts import Scale, Standing, not_graded_lines
 from pathology.inference.live_page import live_app
 from pathology.inference.objectives import Objectives, nominal_scale, read_objectives
 from pathology.inference.recorder import Recorder
@@ -36,7 +36,7 @@ class LiveOptions:
     record       video file of what the page shows
     save         folder of pictures for the next adaptation, one in save_every seconds at most
     host, port   of the page; port None: no page
-    seconds      after which it ends; None: when the source does, or on Ctrl-C
+    seconds      after which it ends; None: when the source does, or on a signal; see ending
     threads, budget_ms  of the network: threads, and milliseconds for one frame
     """
 
@@ -109,8 +109,10 @@ def run_live(
         stack.enter_context(ending(session, options.seconds))
         on_start(session, address)
         session.run()
-    for line in closing_lines(session, options):
-        say(line)
+    lines = closing_lines(session, options)
+    with suppress(OSError):  # the terminal may have been closed
+        for line in lines:
+            say(line)
     return session
 
 
@@ -150,10 +152,11 @@ def session_name() -> str:
 
 @contextmanager
 def ending(session: LiveSession, seconds: float | None) -> Iterator[None]:
-    """End the session in good order on Ctrl-C and when time is up."""
+    """End the session in good order on Ctrl-C, on SIGTERM (docker and systemd end programs by it),
+    when the terminal is closed, and when time is up.
+    """
     timer = None if seconds is None else Timer(seconds, session.stop)
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, lambda *_: session.stop()) if is_main else None
+    before = {number: signal.signal(number, lambda *_: session.stop()) for number in _signals()}
     if timer is not None:
         timer.daemon = True
         timer.start()
@@ -162,8 +165,19 @@ def ending(session: LiveSession, seconds: float | None) -> Iterator[None]:
     finally:
         if timer is not None:
             timer.cancel()
-        if is_main:
-            signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    """Those that end a session; only the main thread may listen to any."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    found = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as nohup asks for
+        found.append(hangup)
+    return found
 
 
 def closing_lines(session: LiveSession, options: LiveOptions) -> list[str]:
@@ -175,6 +189,7 @@ def closing_lines(session: LiveSession, options: LiveOptions) -> list[str]:
         f"{speed.num_frames} frames, of late {speed.fps:.1f} a second, capture to overlay "
         f"{speed.latency(50):.0f} ms (95th percentile {speed.latency(95):.0f} ms)"
     ]
+    lines += not_graded_lines(session.why_not)
     if session.num_lost:
         lines.append(f"the source was lost {session.num_lost} times")
     if options.record is not None and options.record.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from pathology.core.errors import ConfigError
 from pathology.inference.folder_source import FolderSource
@@ -40,7 +41,7 @@ class SourceOptions:
 
 
 def source_of(word: str, options: SourceOptions) -> FrameSource:
-    """The source that a word names. Raises ConfigError where it names none."""
+    """The source that a word names. Raises ConfigError where it names none, or no video."""
     if word.isdecimal() or re.fullmatch(r"/dev/video\d+", word):
         address = int(word) if word.isdecimal() else word
         return OpenCvSource(address, size=options.size or HD, fps=options.fps)
@@ -59,7 +60,7 @@ def source_of(word: str, options: SourceOptions) -> FrameSource:
     if path.is_dir():
         return FolderSource(path)
     if path.is_file():
-        return OpenCvSource(path)
+        return _video(path)
     raise ConfigError(f"source {word!r}: no such file, folder or camera. {EXPECTED}")
 
 
@@ -71,6 +72,18 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ConfigError(f"--size {text}: expected WIDTHxHEIGHT, e.g. 1920x1080")
     return int(found[1]), int(found[2])
+
+
+def _video(path: Path) -> OpenCvSource:
+    """A video file whose first frame could be decoded."""
+    source = OpenCvSource(path)
+    try:
+        source.open()
+        source.grab(Event())
+        source.pixels()
+    finally:
+        source.close()
+    return source
 
 
 def _existing(text: str) -> Path:

@@ -24,6 +24,7 @@ from pipelines.overlay_table import SlideSaid, read_overlays, read_slides_said
 from pipelines.tables import read_process_list
 
 PREDICTIONS = "predictions.csv"
+MOST_IDS = 5  # that are named in a line
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def serve(options: ServeOptions) -> None:
     app = viewer_app(scene, title_of(options.run), token=token, hosts=hosts)
     num_shown = sum(slide.overlay is not None for slide in scene.slides.values())
     print(f"Research use only. {len(scene.slides)} slides, {num_shown} of them with predictions.")
+    if lost := lost_line(scene, options.slides):
+        print(lost)
     if not is_local:
         print("Other machines can reach this page with the token; what they read is not encrypted.")
     print(f"Open {page_address(options.host, listener.getsockname()[1], token or '')}", flush=True)
@@ -70,6 +73,31 @@ def serve(options: ServeOptions) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):  # raised again when all is shut down in order
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def lost_line(scene: Scene, table: Path | None) -> str:
+    """Which slides of a run have no file any more, in a line; "" where all have theirs.
+
+    table  of the slides, where one was given
+    """
+    slides = [slide for slide in scene.slides.values() if slide.record or slide.num_tiles]
+    lost = [slide.slide_id for slide in slides if not _has_file(slide)]
+    if not lost:
+        return ""
+    ids = ", ".join(name if name.isprintable() else ascii(name) for name in lost[:MOST_IDS])
+    more = ", ..." if len(lost) > MOST_IDS else ""
+    num = "None" if len(lost) == len(slides) else f"Only {len(slides) - len(lost)}"
+    remedy = "Give --slides, a table or folder of where they lie now"
+    if table is not None:
+        remedy = f"Correct {table}, which --slides names"
+    return f"{num} of {len(slides)} slide files found; missing: {ids}{more}. {remedy}."
+
+
+def _has_file(slide: ViewedSlide) -> bool:
+    try:
+        return slide.record is not None and slide.record.slide_path.exists()
+    except OSError:  # such as a folder that may not be entered
+        return False
 
 
 def title_of(run: Path) -> str:
@@ -93,8 +121,8 @@ def scene_of(options: ServeOptions) -> Scene:
     table = options.predictions or find_predictions(options.run)
     if table is not None:
         slides = with_predictions(slides, table)
-    fit = _fit(options.stain) if options.stain else None
-    return Scene(slides, fit, cache_bytes=options.cache_mib << 20)
+    fit, colors = _fit(options.stain) if options.stain else (None, "")
+    return Scene(slides, fit, colors=colors, cache_bytes=options.cache_mib << 20)
 
 
 def find_predictions(run: Path) -> Path | None:
@@ -169,8 +197,11 @@ def _found(path: Path, roots: list[Path]) -> Path:
     return next((root / path for root in roots if (root / path).exists()), path)
 
 
-def _fit(path: Path) -> FitSlide:
-    """What fits the colors of a slide to a model's, as `stain apply` does with whole slides."""
+def _fit(path: Path) -> tuple[FitSlide, str]:
+    """What fits the colors of a slide to a model's, as `stain apply` does with whole slides.
+
+    The fingerprint is the model's.
+    """
     from pathology.stain.load import load_model
     from pipelines.stain_recipe import Recipe
     from pipelines.stain_slide import fit_slide
@@ -181,4 +212,4 @@ def _fit(path: Path) -> FitSlide:
         spacing = decide_spacing(record.slide_id, record.mpp, slide.facts.spacings, None)
         return fit_slide(slide, record, spacing, recipe)
 
-    return fit
+    return fit, recipe.model.fingerprint

@@ -57,6 +57,16 @@ class FieldGrade:
         return self.probability_C[self.grade] if self.grade >= 0 else float("nan")
 
     @property
+    def how_probable(self) -> str:
+        """The same in words. A slide rule may decide for a grade that is not the most probable one,
+        as half of the probability lies at it or beyond; then that is said, too.
+        """
+        said = f"{self.confidence:.0%}"
+        if self.confidence >= max(self.probability_C, default=0.0):
+            return said
+        return f"{said}, with grades beyond {sum(self.probability_C[self.grade :]):.0%}"
+
+    @property
     def num_graded(self) -> int:
         """Tiles with a grade."""
         return sum(state == "graded" for state in self.states)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -44,6 +45,7 @@ class LiveSession:
     scale     of the camera, empty where the source itself knows; may be set while it runs, as
               when another objective is turned in
     recorder, saver  what else becomes of frames, if anything
+    why_not   frames so far for each reason that they were not graded for, "" for graded ones
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class LiveSession:
         self.screen, self.recorder, self.saver = screen, recorder, saver
         self.retry_s = retry_s
         self.speed, self.num_lost, self.num_tiles_graded = Speed(), 0, 0
+        self.why_not: Counter[str] = Counter()
         self._captured: Newest[Frame] = Newest()
         self._graded: Newest[Graded] = Newest()
         self._stop = Event()
@@ -149,10 +152,14 @@ class LiveSession:
         found = replace(found, timings=found.timings._replace(draw=self._draw_ms))
         self.speed.add(latency_ms, found.timings, shown_at)
         self.num_tiles_graded += found.num_now
+        is_graded = found.verdict == "graded"
+        text, _ = headline(found, self.standing.grades)
+        why_not = "" if is_graded else text.removeprefix("not graded: ")
+        self.why_not[why_not] += 1
         facts = facts_of(
             found, scale, self.standing, self.speed, latency_ms=latency_ms, num_dropped=dropped,
             num_saved=self.saver.num_saved if self.saver else 0,
-            why_not=headline(found, self.standing.grades)[0].removeprefix("not graded: "),
+            why_not=why_not,
         )  # fmt: skip
         if not self._is_lost:
             self.screen.show(data, facts)

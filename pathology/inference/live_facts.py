@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from pathology.inference.tile_checks import Color
 
 RECENT = 600  # frames that percentiles are of
 RATE_S = 3.0
+MOST_REASONS = 5  # that are told in the end
 
 
 class Scale(NamedTuple):
@@ -93,6 +94,7 @@ def facts_of(
         "verdict": found.verdict,
         "grade": grades[found.grade] if is_graded else "",
         "confidence": found.confidence if is_graded else 0.0,
+        "how_probable": found.how_probable if is_graded else "",
         "probabilities": [[name, float(value)] for name, value in chances],
         "reason": "" if is_graded else why_not,
         "num_graded": found.num_graded,
@@ -114,3 +116,19 @@ def facts_of(
         "saving": standing.is_saving,
         "num_saved": num_saved,
     }
+
+
+def not_graded_lines(why_not: Counter[str]) -> list[str]:
+    """How many frames of a session had a grade, and why the others had none; nothing if all had.
+
+    why_not  number of frames for each reason, "" for those with a grade
+
+    >>> not_graded_lines(Counter({"": 30, "glass only": 8}))
+    ['30 of 38 frames were graded. Not graded:', '  8 frames: glass only']
+    """
+    num, num_graded = why_not.total(), why_not[""]
+    if num == num_graded:
+        return []
+    reasons = [(reason, times) for reason, times in why_not.most_common() if reason][:MOST_REASONS]
+    lines = [f"{num_graded or 'None'} of {num} frames were graded. Not graded:"]
+    return lines + [f"  {times} frame{'s' * (times > 1)}: {reason}" for reason, times in reasons]

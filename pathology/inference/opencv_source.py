@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from threading import Event
@@ -9,17 +10,20 @@ from threading import Event
 import cv2
 import numpy as np
 
+from pathology.core.errors import ConfigError
 from pathology.inference.frame import SourceLost
 from pathology.slides.reader import Pixels
 
 OPEN_MS, READ_MS = 5000, 5000  # a stream that is silent for longer is lost
+QUIET = "-8"  # of ffmpeg's levels
 
 
 class OpenCvSource:
     """A camera by number or device, a video file, or an MJPEG or RTSP address.
 
-    A video file is played at its own pace, as if it were live, and ends. All else is thought to go
-    on for ever: where it stops, it is lost and opened again.
+    A video file is played at its own pace, as if it were live, and ends; one that cannot be decoded
+    is refused, for it will not get better. All else is thought to go on for ever: where it stops,
+    it is lost and opened again.
 
     size, fps  asked of a camera; what it makes of it is its own affair
     """
@@ -42,13 +46,16 @@ class OpenCvSource:
         self._started_at, self._num_read = 0.0, 0
 
     def open(self) -> None:
-        """Open it. Raises SourceLost where it is not there."""
+        """Open it. Raises SourceLost where it is not there, ConfigError for a file of no video."""
         self.close()
         logging = cv2.utils.logging  # its warnings would come at every try
         logging.setLogLevel(logging.LOG_LEVEL_ERROR)
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", QUIET)  # and so would ffmpeg's
         self._stream = self._capture()
         if not self._stream.isOpened():
             self.close()
+            if self.is_file:
+                raise self._no_video()
             raise SourceLost(f"{self.name} is not there, or busy")
         if self.is_file:
             fps = self._stream.get(cv2.CAP_PROP_FPS)
@@ -56,7 +63,10 @@ class OpenCvSource:
             self._started_at, self._num_read = time.monotonic(), 0
 
     def grab(self, stop: Event) -> float | None:
-        """When the next frame was there; None at the end of a file."""
+        """When the next frame was there; None at the end of a file.
+
+        Raises ConfigError for a file without a first one.
+        """
         if self._stream is None:
             raise SourceLost(f"{self.name} is not open")
         if self.is_file:
@@ -66,15 +76,18 @@ class OpenCvSource:
             self._num_read += 1
         if self._stream.grab():
             return time.monotonic()
-        if self.is_file:
-            return None
-        raise SourceLost(f"{self.name} gives no more frames")
+        if not self.is_file:
+            raise SourceLost(f"{self.name} gives no more frames")
+        if self._num_read == 1:
+            raise self._no_video()
+        return None
 
     def pixels(self) -> Pixels:
         """The frame, decoded, RGB."""
         is_read, pixels = self._stream.retrieve() if self._stream else (False, None)
         if not is_read or pixels is None:
-            raise SourceLost(f"{self.name} gave a frame that cannot be decoded")
+            problem = f"{self.name} gave a frame that cannot be decoded"
+            raise ConfigError(problem) if self.is_file else SourceLost(problem)
         code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
         return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
@@ -83,6 +96,11 @@ class OpenCvSource:
         if self._stream is not None:
             self._stream.release()
             self._stream = None
+
+    def _no_video(self) -> ConfigError:
+        return ConfigError(
+            f"{self.name}: cannot be decoded as a video. Check that it is a whole one"
+        )
 
     def _capture(self) -> cv2.VideoCapture:
         if isinstance(self.address, Path):

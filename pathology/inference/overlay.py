@@ -116,13 +116,13 @@ def with_heat(pixels: Pixels, found: FieldGrade) -> Pixels:
 
 
 def headline(found: FieldGrade, grades: Sequence[str]) -> tuple[str, Color]:
-    """The field's grade and how sure it is, or why there is none; and its color."""
+    """The field's grade and how probable it is, or why there is none; and its color."""
     if found.verdict == "graded":
         place = found.grade / max(1, len(grades) - 1)
         red, green, blue = COLORS[round(place * 255)].tolist()
         missing = found.num_tissue - found.num_graded
         part = f"  ({found.num_graded} of {found.num_tissue} tiles)" if missing else ""
-        return f"{grades[found.grade]}  {found.confidence:.0%}{part}", (red, green, blue)
+        return f"{grades[found.grade]}  {found.how_probable}{part}", (red, green, blue)
     said = {
         "glass": "glass only",
         "out of focus": "out of focus",

@@ -8,6 +8,9 @@
 /api/normalization?slide=ID             fits its colors
 /api/thumbnail?slide=ID                 the whole of it in one tile
 /tiles/STYLE/LEVEL/COLUMN/ROW?slide=ID  a Deep Zoom tile
+
+With &v=VERSION, as the list of slides says it, browsers keep pictures for a day; all else they ask
+for anew.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ FILES = {
     "stage.js": "text/javascript",
     "view.js": "text/javascript",
 }
+KEPT = "private, max-age=86400"
 GONE = 499  # nobody waits for the answer any more
 MOST_DIGITS = 9
 Made = TypeVar("Made")
@@ -88,7 +92,7 @@ class Viewer:
             "note": "Research use only.",
             "title": self.title,
             "styles": list(self.scene.styles),
-            "slides": [slide.as_json() for slide in self.scene.slides.values()],
+            "slides": await self._in(self.aside, self.scene.listed),
         }
         return _json(request, _text(facts))
 
@@ -141,7 +145,8 @@ class Viewer:
                     return _fault(self.scene, fault)
         if data is None:
             return _problem(404, "no such tile")
-        headers = {"Cache-Control": "private, max-age=86400"}
+        is_named = self.scene.is_version(name.slide_id, request.query_params.get("v"))
+        headers = {"Cache-Control": KEPT if is_named else "no-store"}
         return Response(data, media_type="image/jpeg", headers=headers)
 
     def _asked(self, request: Request) -> ViewedSlide | None:

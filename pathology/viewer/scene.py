@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Scene:
     """Slides by their ids, and their tiles as JPEG. Threads share it.
 
     fit          makes a slide's normalizer, for the style "normalized"; None: no such style
+    colors       fingerprint of what it fits colors to
     cache_bytes  of encoded tiles kept in memory
     """
 
@@ -84,6 +86,7 @@ class Scene:
         slides: Sequence[ViewedSlide],
         fit: FitSlide | None = None,
         *,
+        colors: str = "",
         cache_bytes: int = 128 << 20,
         max_open: int = 8,
     ) -> None:
@@ -92,6 +95,30 @@ class Scene:
         self.cache = TileCache(cache_bytes)
         self._shelf = Shelf(max_open)
         self._repaints = Repaints(fit) if fit else None
+        self._colors = colors
+        self._versions: dict[str, str] = {}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All slides as the list shows them, each with the version of its pictures."""
+        return [
+            slide.as_json() | {"version": self.version(slide)} for slide in self.slides.values()
+        ]
+
+    def version(self, slide: ViewedSlide) -> str:
+        """What browsers keep the pictures of a slide by. Another file of the same id has another,
+        and so has the same file in other colors; "" where there is no file.
+
+        As it was when first asked for: so are an open slide and the tiles in memory.
+        """
+        found = self._versions.get(slide.slide_id, "")
+        if not found and slide.record is not None:
+            found = _version(slide.record, self._colors)
+            self._versions[slide.slide_id] = found
+        return found
+
+    def is_version(self, slide_id: str, version: str | None) -> bool:
+        """Whether pictures of a slide are of that version; False as long as nobody asked for it."""
+        return bool(version) and self._versions.get(slide_id) == version
 
     def describe(self, slide: ViewedSlide) -> dict[str, Any]:
         """Size and resolution of a slide. Raises SlideError where it cannot be opened."""
@@ -108,7 +135,7 @@ class Scene:
             "tile_px": zoom.tile_px,
             "min_level": zoom.min_dz_level,
             "max_level": zoom.max_dz_level,
-            "version": _version(record),
+            "version": self.version(slide),
         }
 
     def predictions(self, slide: ViewedSlide) -> bytes | None:
@@ -170,10 +197,11 @@ def _record(slide: ViewedSlide) -> SlideRecord:
     return slide.record
 
 
-def _version(record: SlideRecord) -> str:
-    """Changes when the file does, so that browsers keep tiles and yet show no old ones."""
+def _version(record: SlideRecord, colors: str) -> str:
+    """Twelve hex digits of the file's place, time and size, and of what repaints it; "" without."""
     try:
         status = record.slide_path.stat()
-    except OSError:
-        return "0"
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+    except (OSError, ValueError):  # a path that no file can have
+        return ""
+    path, times = record.slide_path.resolve(), (status.st_mtime_ns, status.st_size)
+    return hashlib.sha256(repr((str(path), times, record.mpp, colors)).encode()).hexdigest()[:12]

@@ -57,6 +57,9 @@ def test_the_notice_comes_first_on_every_picture() -> None:
 
 def test_headlines_say_grade_or_reason() -> None:
     assert headline(field(), GRADES)[0] == "malignant  70%  (2 of 3 tiles)"
+    whole = {"states": ("graded",) * 3, "grade": 1, "probability_C": (0.42, 0.25, 0.33)}
+    decided = headline(field(**whole), GRADES)[0]  # by a slide rule: not the most probable
+    assert decided == "atypical  25%, with grades beyond 58%"
     assert headline(field(verdict="glass"), GRADES)[0] == "not graded: glass only"
     assert headline(field(verdict="waiting", reason="so"), GRADES)[0] == "not graded: so"
 

@@ -130,6 +130,18 @@ def test_the_end_of_a_video_ends_the_capture(tmp_path: Path) -> None:
     assert seen.opened == 1 and not seen.lost
 
 
+@pytest.mark.parametrize("content", [b"", b"no video\n" * 99, None])
+def test_a_file_that_is_no_video_is_refused_at_once(tmp_path: Path, content: bytes | None) -> None:
+    """None: a video without a frame."""
+    path = tmp_path / "01.avi"
+    write_video(path, 0) if content is None else path.write_bytes(content)
+    source = OpenCvSource(path)
+    with pytest.raises(ConfigError, match=r"01\.avi: cannot be decoded as a video"):
+        capture(source, Newest(), NEVER, on_lost=pytest.fail)
+    with pytest.raises(ConfigError, match=r"01\.avi: cannot be decoded as a video"):
+        source_of(str(path), SourceOptions())
+
+
 def test_a_camera_that_is_not_there_is_said_to_be_so(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SourceLost, match="camera 63 is not there"):
         OpenCvSource(63).open()

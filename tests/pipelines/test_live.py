@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,45 @@ def test_a_video_becomes_a_recording_and_pictures_that_adaptation_takes(
     )  # fmt: skip
     assert set(domains.target.slide_ids) == {row["slide_id"] for row in rows}
     assert domains.target.mpp == pytest.approx(1.0) and len(domains.target) >= len(rows)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_session_in_good_order(
+    model_path: Path, tmp_path: Path, ending: signal.Signals
+) -> None:
+    out, video = tmp_path / "out.mp4", write_pan(tmp_path / "pan.avi", 600)
+    words = ("--model", model_path, "--source", video, "--mpp", 0.5, "--no-page", "--record", out,
+             "--save", tmp_path / "cam", "--save-every", 0, "--threads", 1)  # fmt: skip
+    process = subprocess.Popen(
+        [*WORDS, "live", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: (tmp_path / "cam" / "manifest.csv").is_file(), 60)
+        process.send_signal(ending)
+        said, problems = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, problems) == (0, "")
+    assert f"Recording: {out}" in said and "pictures saved" in said
+    assert cv2.VideoCapture(str(out)).read()[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cam", "out.mp4", "pan.avi"]
+
+
+def test_a_session_that_could_grade_nothing_says_why_in_the_end(
+    model_path: Path, tmp_path: Path
+) -> None:
+    video = str(write_pan(tmp_path / "pan.avi", 6))
+    for mpp, why in (
+        (9, "too coarse for a model of 1 um/px"),
+        (0.03, "smaller than a tile of 64 um"),
+    ):
+        said: list[str] = []
+        session = run_live(options_of(model_path, video, mpp=mpp), say=said.append)
+        num = session.speed.num_frames
+        assert said[-2] == f"None of {num} frames were graded. Not graded:"
+        assert said[-1].startswith(f"  {num} frame") and why in said[-1]
+        assert sum(why in line for line in said) == 1
 
 
 def test_a_session_says_what_it_sees_and_bounds_what_it_keeps(

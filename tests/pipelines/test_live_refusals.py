@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from pathology.core.errors import ConfigError
 from pipelines.live import run_live
 from pipelines.live_calibrate import CalibrateOptions, calibrate
 from pipelines.live_limits import write_limits
-from tests.in_process import pathology
+from tests.in_process import PATHOLOGY, pathology
 from tests.inference.conftest import encoder, head, model_path
 from tests.pipelines.test_live import options_of, write_pan
 
@@ -76,6 +77,18 @@ def test_damaged_objectives_stop_only_those_who_need_them(model_path: Path, tmp_
     assert sum("objectives.yaml" in line and "by --mpp 0.5" in line for line in said) == 1
     with pytest.raises(ConfigError, match=r"objectives\.yaml"):
         run_live(options_of(model_path, video, objectives=damaged, mpp=None, objective="10x"))
+
+
+def test_a_file_that_is_no_video_costs_a_line(tmp_path: Path) -> None:
+    """Before the model is looked at; and ffmpeg, heard in a process of its own alone, is quiet."""
+    (tmp_path / "zero.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video")
+    for name in ("zero.mp4", "text.mp4"):
+        words = ("live", "--model", "none.pt", "--source", tmp_path / name, "--mpp", "0.5")
+        done = subprocess.run([*PATHOLOGY, *words], capture_output=True, text=True, timeout=60)
+        said = f"ConfigError: {tmp_path / name}: cannot be decoded as a video."
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert done.stderr.startswith(said)
 
 
 @pytest.mark.parametrize("length_px", [0.0, -5.0, float("nan")])

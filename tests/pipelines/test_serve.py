@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 
 import httpx2
@@ -16,8 +18,16 @@ from pathology.core.errors import ArtifactError, ConfigError
 from pathology.slides import jpeg
 from pathology.stain.saved_style import StainError
 from pathology.viewer.app import viewer_app
-from pipelines.serve import ServeOptions, find_predictions, scene_of, serve, title_of
+from pipelines.serve import (
+    ServeOptions,
+    find_predictions,
+    lost_line,
+    scene_of,
+    serve,
+    title_of,
+)
 from tests.conftest import psnr
+from tests.in_process import PATHOLOGY
 from tests.pipelines.viewed_run import (
     ODD_ID,
     SCRIPT_ID,
@@ -76,6 +86,28 @@ def test_slides_are_found_where_they_lie(run: Path, tmp_path: Path, monkeypatch)
     scene = scene_of(ServeOptions(run, slides=moved))
     assert scene.describe(scene.slides["moved"])["width"] == 1024
     assert scene.slides["s0"].record is None  # not in the new table
+
+
+def test_slides_that_are_not_where_they_were_are_named_at_the_start(
+    run: Path, tmp_path: Path
+) -> None:
+    said = lost_line(scene_of(ServeOptions(run)), None)
+    assert said.startswith("Only 3 of 4 slide files found; missing: moved. Give --slides,")
+    table = (run / "process_list.csv").read_text(encoding="utf-8")
+    gone = table.replace(str(run.parent / "slides"), "/nowhere")
+    (tmp_path / "process_list.csv").write_text(gone, encoding="utf-8")
+    words = (*PATHOLOGY, "serve", str(tmp_path), "--port", "0")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        start = list(takewhile(lambda line: not line.startswith("Ctrl-C"), server.stdout))
+        server.send_signal(signal.SIGINT)
+    assert start[1].startswith("None of 4 slide files found; missing: s0, ")
+    assert "Give --slides, a table or folder of where they lie now." in start[1]
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "s0.tif").symlink_to(run.parent / "slides" / "s0.tif")
+    scene = scene_of(ServeOptions(tmp_path, slides=tmp_path / "here"))
+    said = lost_line(scene, tmp_path / "here")
+    assert said.startswith("Only 1 of 4") and "Correct" in said
 
 
 def test_predictions_are_found_by_themselves(run: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,13 +139,39 @@ def test_a_damaged_place_costs_its_tiles_only(slide_file: Path, tmp_path: Path) 
 
 def test_tiles_are_the_slide(client: TestClient, slide_file: Path) -> None:
     first = client.get("/tiles/original/10/1/1?slide=plain")
-    assert "private" in first.headers["cache-control"]
     edge = client.get("/tiles/original/10/3/2?slide=plain").content
     assert jpeg.decode(edge, (1000 - 768, 700 - 512)).shape == (188, 232, 3)
     again = client.get("/tiles/original/10/1/1?slide=plain")
     assert again.content == first.content
     small = client.get("/api/thumbnail?slide=plain").content
     assert jpeg.decode(small, (250, 175)).mean() < 250
+
+
+def test_browsers_keep_pictures_by_their_version_alone(slide_file: Path, tmp_path: Path) -> None:
+    """Another run's slide of the same id, or another stain model, has other addresses."""
+    same = tmp_path / "s.tif"
+    shutil.copy2(slide_file, same)  # of the same size and time
+    versions = []
+    for path, colors in ((slide_file, ""), (same, ""), (same, "other"), (same, "other")):
+        scene = Scene([ViewedSlide("s", SlideRecord("s", path))], colors=colors)
+        with TestClient(viewer_app(scene, "run"), BASE) as client:
+            version = client.get("/api/slides").json()["slides"][0]["version"]
+            assert version == client.get("/api/slide?slide=s").json()["version"]
+            for address in ("/tiles/original/9/0/0?slide=s", "/api/thumbnail?slide=s"):
+                kept = client.get(f"{address}&v={version}").headers["cache-control"]
+                assert kept == "private, max-age=86400"
+                for old in ("", "&v=", *(f"&v={v}" for v in versions if v != version)):
+                    assert client.get(address + old).headers["cache-control"] == "no-store"
+        versions.append(version)
+    assert len(set(versions)) == 3 and versions[2] == versions[3]
+    addresses = "".join(path.read_text() for path in STATIC.glob("*.js"))
+    assert addresses.count("slide=${") == addresses.count("&v=${") + 1  # but for JSON, not kept
+
+
+def test_a_slide_without_a_file_has_no_version(slide_file: Path) -> None:
+    scene = scene_of(slide_file)
+    versions = {slide["id"]: slide["version"] for slide in scene.listed()}
+    assert versions["missing"] == versions["rejected"] == "" != versions["plain"]
 
 
 def test_no_other_name_leads_here(client: TestClient) -> None:

@@ -44,7 +44,7 @@ function tell(facts) {
   at("simulated").hidden = !facts.is_simulated;
   const isGraded = facts.verdict === "graded";
   write("grade", isGraded ? facts.grade : "not graded");
-  write("confidence", isGraded ? `${Math.round(facts.confidence * 100)} % sure` : facts.reason);
+  write("confidence", isGraded ? `probability ${facts.how_probable}` : facts.reason);
   bars(facts.probabilities);
   write("tiles", `${facts.num_graded} of ${facts.num_tissue} with tissue`);
   write("mpp", `${facts.mpp.toFixed(4)} µm/px, ${facts.mpp_source}`);

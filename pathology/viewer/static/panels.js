@@ -34,7 +34,7 @@ function slideItem(slide, choose) {
     image.loading = "lazy";
     image.alt = "";
     image.addEventListener("error", () => image.remove());
-    image.src = `api/thumbnail?slide=${encodeURIComponent(slide.id)}`;
+    image.src = `api/thumbnail?slide=${encodeURIComponent(slide.id)}&v=${encodeURIComponent(slide.version)}`;
     picture.append(image);
   }
   const words = element("span");
