@@ -54,7 +54,7 @@ def batches(*tensors: Tensor, batch: int, steps: int) -> Iterator[list[Tensor]]:
 
 
 def plain(domains: Domains, config: AdaptConfig) -> float:
-    """DMAN as one would write it down: no rebalancing, no checkpoints, nothing kept."""
+    """DMAN and MCC as one would write them down: no rebalancing, no checkpoints, nothing kept."""
     source, target, num = domains.train, domains.target, len(domains.classes)
     terms, steps = config.term_weights(), config.steps
     model = DomainClassifier(source.values.shape[1], num, config.width, config.dropout)
@@ -86,6 +86,10 @@ def plain(domains: Domains, config: AdaptConfig) -> float:
         loss = loss + terms.adversary * (wrong[0].mean() + wrong[1].mean())
         entropy = losses.prediction_entropy(other.logits_BC).mean()
         loss = loss + strength * terms.entropy * entropy
+        confusion = losses.class_confusion(
+            other.logits_BC, is_by_share=terms.confusion_by == "share"
+        )
+        loss = loss + strength * terms.confusion * confusion
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
