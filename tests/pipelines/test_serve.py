@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import sys
@@ -100,7 +99,7 @@ def test_slides_that_are_not_where_they_were_are_named_at_the_start(
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         start = list(takewhile(lambda line: not line.startswith("Ctrl-C"), server.stdout))
-        server.send_signal(signal.SIGINT)
+        server.terminate()
     assert start[1].startswith("None of 4 slide files found; missing: s0, ")
     assert "Give --slides, a table or folder of where they lie now." in start[1]
     (tmp_path / "here").mkdir()
