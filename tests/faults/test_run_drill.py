@@ -23,7 +23,7 @@ from tests.pipelines.test_run import SETTINGS, STAGES, write_slides
 
 TABLES = (
     "predictions.csv", "predictions.slides.csv", "evaluation/metrics.csv",
-    "microscope/dman.csv", "microscope/dman.slides.csv",
+    "microscope/dman+mcc.csv", "microscope/dman+mcc.slides.csv",
 )  # fmt: skip
 Drill = tuple[Path, dict[str, Any]]
 
@@ -67,7 +67,7 @@ def require_same(out: Path, whole: Path) -> None:
                     pytest.approx(same, abs=2e-3, nan_ok=True) if isinstance(same, float) else same
                 )
                 assert cell == close, name
-    for name in ("grades.pt", "microscope/dman.pt"):
+    for name in ("grades.pt", "microscope/dman+mcc.pt"):
         (card, one), (_, other) = load_classifier(out / name), load_classifier(whole / name)
         assert card.grades == ("benign", "malignant")
         assert all(torch.allclose(one[key], other[key], atol=1e-6) for key in other), name

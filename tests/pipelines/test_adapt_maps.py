@@ -115,15 +115,15 @@ def test_as_a_command_in_two_processes_and_its_model_reads_pixels(
 def test_stopped_and_gone_on_with_to_the_same_model(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapt_training, "KEEP_PIXELS_EVERY", 8)
-    settings = config(augmented=2, batch_norm="separate")
+    monkeypatch.setattr(adapt_training, "KEEP_PIXELS_EVERY", 20)
+    settings = config(augmented=2, batch_norm="separate", steps=24)
     options = AdaptOptions(device="cpu", weights=weights)
     train_adapt(
         read(domains, weights, settings, tmp_path), tmp_path / "whole.pt", settings, options
     )
 
     def stop(step: int, values: dict[str, float]) -> None:
-        if step == 10:  # after the checkpoint of step 8
+        if step == 22:  # after the checkpoint of step 20
             raise KeyboardInterrupt
 
     given = read(domains, weights, settings, tmp_path)
@@ -132,7 +132,7 @@ def test_stopped_and_gone_on_with_to_the_same_model(
     said: list[str] = []
     given = read(domains, weights, settings, tmp_path)
     train_adapt(given, tmp_path / "part.pt", settings, options, say=said.append)
-    assert "went on from step 8 of an earlier run" in said
+    assert "went on from step 20 of an earlier run" in said
     one, other = (load_classifier(tmp_path / f"{name}.pt")[1] for name in ("whole", "part"))
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
