@@ -23,6 +23,7 @@ from pathology.evaluation.grading import (
     Estimate,
     count_by_case,
     estimates,
+    known_cases,
     table_rows,
 )
 from pathology.evaluation.grading_plots import draw_centres, draw_grading
@@ -172,7 +173,10 @@ class Items:
 def _by_centre(
     items: Items, grades: tuple[str, ...], num_draws: int
 ) -> dict[str, tuple[int, dict[str, Estimate]]]:
-    """Figures of all items and of those of each centre, with the number of cases."""
+    """Figures of all items and of those of each centre, with the number of cases behind them.
+
+    Those are the cases with an item of known grade, if there is any.
+    """
     centres = sorted({str(c) for c in items.centre_N if c})
     chosen = {ALL: np.ones(len(items.truth_N), np.bool_)}
     chosen |= {centre: items.centre_N == centre for centre in centres if len(centres) > 1}
@@ -180,7 +184,8 @@ def _by_centre(
     for name, rows in chosen.items():
         if rows.any():
             counts = items.counts(rows)
-            found[name] = (len(counts.upper_K2), estimates(counts, grades, num_draws=num_draws))
+            num = int(known_cases(counts).sum()) or len(counts.upper_K2)
+            found[name] = (num, estimates(counts, grades, num_draws=num_draws))
     return found
 
 

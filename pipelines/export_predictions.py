@@ -79,7 +79,9 @@ def _write_parquet(table: Path, path: Path) -> None:
     from pyarrow import parquet
 
     delimiter, decimal = dialect_of(table)
-    kept = arrow_csv.ConvertOptions(column_types={"slide_id": "string"}, decimal_point=decimal)
+    kept = arrow_csv.ConvertOptions(
+        column_types={"slide_id": "string", "grade": "string"}, decimal_point=decimal
+    )
     written = arrow_csv.ParseOptions(delimiter=delimiter)
     with publish(path) as scratch:
         found = arrow_csv.read_csv(table, parse_options=written, convert_options=kept)

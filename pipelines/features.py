@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -19,6 +21,7 @@ from pipelines.encoding import Encoding, weights_digest
 from pipelines.feature_config import FeatureConfig, FeatureOptions
 from pipelines.feature_table import TABLE, FeatureOutcome, first_rows, write_table
 from pipelines.run_stores import read_stores
+from pipelines.tables import WRITE_EVERY_S
 
 __all__ = ["FeatureConfig", "FeatureOptions", "extract_features", "weights_digest"]
 
@@ -51,10 +54,16 @@ def extract_features(
     sweep_scratch(out)
     found = {row.slide_id: row for row in first_rows(members, out)}
 
+    saved = [0.0]
+
     def take(outcome: FeatureOutcome) -> None:
+        """The table follows within two seconds, or at the end."""
         found[outcome.slide_id] = outcome
         on_slide(outcome)
-        write_table(out / TABLE, list(found.values()))
+        if time.monotonic() - saved[0] > WRITE_EVERY_S:
+            saved[0] = time.monotonic()
+            with contextlib.suppress(OSError):  # a disk that is full for the moment ends no run
+                write_table(out / TABLE, list(found.values()))
 
     facts = {
         "stage": "features",
@@ -63,25 +72,27 @@ def extract_features(
         "num_features": made.num_features,
         "config": config.model_dump(mode="json"),
     }
-    if options.scheduler:
-        there = replace(options, weights=options.weights and options.weights.resolve())
-        work = partial(
-            encode_store, config=config, options=there, out=out.resolve(), weights=weights,
-            plain=plain,
-        )  # fmt: skip
-        batch = Batch(Task(work, _fail), scheduler=options.scheduler)
-        batch.run([path.resolve() for path in members.stores], take)
-    else:
-        encoding = _encoding(made, config, options, out, weights, plain)
-        for outcome in encoding.run(members.stores, on_tiles):
-            take(outcome)
-        facts |= {
-            "device": encoding.options.device,
-            "engine": getattr(encoding.encoder, "engine", "torch"),
-            "read_seconds": round(encoding.read_seconds, 3),
-            "encode_seconds": round(encoding.encode_seconds, 3),
-        }
-    write_table(out / TABLE, list(found.values()))
+    try:
+        if options.scheduler:
+            there = replace(options, weights=options.weights and options.weights.resolve())
+            work = partial(
+                encode_store, config=config, options=there, out=out.resolve(), weights=weights,
+                plain=plain,
+            )  # fmt: skip
+            batch = Batch(Task(work, _fail), scheduler=options.scheduler)
+            batch.run([path.resolve() for path in members.stores], take)
+        else:
+            encoding = _encoding(made, config, options, out, weights, plain)
+            for outcome in encoding.run(members.stores, on_tiles):
+                take(outcome)
+            facts |= {
+                "device": encoding.options.device,
+                "engine": getattr(encoding.encoder, "engine", "torch"),
+                "read_seconds": round(encoding.read_seconds, 3),
+                "encode_seconds": round(encoding.encode_seconds, 3),
+            }
+    finally:
+        write_table(out / TABLE, list(found.values()))
     write_run_record(out / "run.json", started, facts, environment())
     return list(found.values())
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pathology.interop.graded_tiles import GradedTiles
 from pipelines.prediction_tables import (
     read_rows,
@@ -29,12 +27,15 @@ def graded_slides(
     table = slides_table(predictions)
     slides = read_slide_predictions(table, tiles.grades)
     said = {row["slide_id"]: row for row in read_rows(table)[1]}
-    for slide_id in dict.fromkeys(tiles.slide_N.tolist()):
+    rows_of: dict[str, list[int]] = {}
+    for tile, slide_id in enumerate(tiles.slide_N.tolist()):
+        rows_of.setdefault(slide_id, []).append(tile)
+    for slide_id in rows_of:
         if slide_id not in said:
             on_missing(slide_id)
     for number, slide_id in enumerate(slides.slide_ids):
-        rows = np.flatnonzero(tiles.slide_N == slide_id)
-        if not len(rows):
+        rows = rows_of.get(slide_id, [])
+        if not rows:
             continue
         row = said[slide_id]
         width, height = slides.l0_size_S2[number].tolist()

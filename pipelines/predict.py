@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import glob
+import re
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +121,7 @@ def _score(
         for slide in slides:
             tile_NC = _kept(_part_of(slide, parts), slide.num_tiles, num)
             found = next(scored) if tile_NC is None else Scored(slide, tile_NC)
-            grades.append(_grade(classifier, found, _part_of(slide, parts)))
+            grades.append(_grade(classifier, found, _part_of(slide, parts), tile_NC is None))
             on_slide(grades[-1])
     return grades, scoring.spent
 
@@ -150,7 +150,8 @@ def _part_of(slide: TiledSlide, parts: Path) -> Path:
 
 def _sweep(out: Path) -> None:
     """Remove what is kept of this table's slides, by this model and by earlier ones."""
-    for parts in out.parent.glob(f".{glob.escape(out.stem)}.*.parts"):
+    name = re.compile(rf"\.{re.escape(out.stem)}\.[0-9a-f]{{12}}\.parts")
+    for parts in filter(lambda path: name.fullmatch(path.name), out.parent.glob(".*.parts")):
         with contextlib.suppress(ArtifactError, FileNotFoundError), alone_in(parts):
             shutil.rmtree(parts, ignore_errors=True)
 
@@ -159,15 +160,15 @@ def _is_meant(slide_id: str, only: Collection[str] | None) -> bool:
     return only is None or slide_id in only
 
 
-def _grade(classifier: Classifier, scored: Scored, part: Path) -> SlideGrade:
-    """The grade of a slide, whose tiles' rows are kept in a part of the table."""
+def _grade(classifier: Classifier, scored: Scored, part: Path, is_new: bool) -> SlideGrade:
+    """The grade of a slide; its tiles' rows are put into a part of the table if they are new."""
     slide, tile_NC = scored.slide, scored.tile_NC
     if tile_NC is None:
         return SlideGrade(slide.record.slide_id, problem=scored.problem)
     tile_NC = np.round(tile_NC, DECIMALS)  # as a stopped run finds them again
     try:
         at = places_of(slide)
-        if not part.is_file():
+        if is_new:
             write_text(part, _tiles_csv(slide.record.slide_id, at.l0_xy, at.l0_edge, tile_NC))
     except FAULTS as fault:
         return SlideGrade(slide.record.slide_id, problem=reason_of(fault))
@@ -208,7 +209,10 @@ def _kept(part: Path, num_tiles: int, num_grades: int) -> NDArray[np.float64] | 
         rows = [row[4:] for row in csv.reader(stream)]
     if len(rows) != num_tiles or any(len(row) != num_grades for row in rows):
         return None
-    return np.array(rows, np.float64)
+    try:
+        return np.array(rows, np.float64)
+    except ValueError:
+        return None
 
 
 def _slides_csv(grades: Sequence[SlideGrade], names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,8 @@ from pathology.slides.reader import Pixels, scale_to
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import SlideOutcome
 from pathology.tiling.store import TileStore, open_tiles, read_attributes
-from pipelines.prediction_tables import PREFIX, slides_table
+from pipelines.overlay_table import read_slides_said
+from pipelines.prediction_tables import slides_table
 from pipelines.report_sections import sections_of
 from pipelines.stain_table import read_stain_table
 from pipelines.tables import read_process_list
@@ -111,15 +111,12 @@ def _read_stains(stain_run: Path | None) -> dict[str, StainOutcome]:
 
 def _grades(run: Path) -> dict[str, str]:
     """What each slide was graded, and how sure; nothing where nothing was predicted."""
-    table = slides_table(run / "predictions.csv")
-    if not table.is_file():
-        return {}
-    with table.open(encoding="utf-8", newline="") as stream:
-        return {
-            row["slide_id"]: f"{row['grade']} ({float(row[PREFIX + row['grade']]):.2f})"
-            for row in csv.DictReader(stream)
-            if row.get("grade")
-        }
+    said = read_slides_said(slides_table(run / "predictions.csv"))
+    return {
+        slide_id: one.grade if one.probability is None else f"{one.grade} ({one.probability:.2f})"
+        for slide_id, one in said.items()
+        if one.grade
+    }
 
 
 def _picture(folder: Path, name: str, budget: float) -> bytes:

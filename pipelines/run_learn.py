@@ -20,6 +20,7 @@ from pipelines.progress import counting, progress, telling
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.run_stores import stores_of
 from pipelines.stages import Stage
+from pipelines.tile_truth import truth_digest
 from pipelines.weak_inputs import num_slides
 from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
@@ -90,8 +91,12 @@ def _of_features(run: Planned) -> str:
 
 
 def _labels(run: Planned) -> str:
-    slides = run.labels.slides
-    return table_digest((s.slide_id, s.case_id, s.label, s.centre, s.split) for s in slides)
+    """Of what the table says of each slide, and of the maps of grades that it names."""
+    root = run.manifest.parent
+    return table_digest(
+        (s.slide_id, s.case_id, s.label, s.centre, s.split, truth_digest(s, root))
+        for s in run.labels.slides
+    )
 
 
 def _extract(run: Planned) -> int:

@@ -239,6 +239,6 @@ def _line(outcome: SlideOutcome) -> str:
 def _size(num_bytes: int | None) -> str:
     value, units = float(num_bytes or 0), ("B", "kB", "MB", "GB", "TB")
     number = 0
-    while value >= 1000 and number < len(units) - 1:
+    while value >= 999.5 and number < len(units) - 1:
         value, number = value / 1000, number + 1
     return f"{value:.3g} {units[number]}"

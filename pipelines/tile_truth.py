@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pathology.core.artifact import content_digest
 from pathology.core.errors import ArtifactError, SlideError
 from pathology.core.manifest import SlideRecord
 
@@ -18,6 +19,14 @@ MIN_SHARE = 0.75  # of a tile's known tissue that must be of one grade
 def has_truth(record: SlideRecord) -> bool:
     """Whether the manifest names a map for a slide."""
     return bool(record.extra.get(COLUMN))
+
+
+def truth_digest(record: SlideRecord, root: Path) -> str:
+    """Of the map that the manifest names for a slide, found below root; "" where it names none."""
+    path = root / str(record.extra.get(COLUMN) or "")
+    if not has_truth(record):
+        return ""
+    return content_digest(path) if path.is_file() else "missing"
 
 
 def truth_of_tiles(
@@ -48,9 +57,10 @@ def truth_of_tiles(
         )
     found = np.full(len(l0_xy), -1, np.int64)
     for number, (x, y) in enumerate(l0_xy.tolist()):
+        top, left = round(y / scale_y), round(x / scale_x)  # pixels whose centres a tile holds
         inside = map_HW[
-            int(y / scale_y) : max(int(y / scale_y) + 1, round((y + l0_edge) / scale_y)),
-            int(x / scale_x) : max(int(x / scale_x) + 1, round((x + l0_edge) / scale_x)),
+            top : max(top + 1, round((y + l0_edge) / scale_y)),
+            left : max(left + 1, round((x + l0_edge) / scale_x)),
         ]
         counts = np.bincount(inside[inside > 0].ravel(), minlength=2)[1:]
         if counts.sum() and counts.max() >= MIN_SHARE * counts.sum():

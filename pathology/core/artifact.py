@@ -122,6 +122,8 @@ def alone_in(folder: Path) -> Iterator[None]:
             log.debug("%s: cannot be held for one command", folder)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(place, fcntl.LOCK_UN)  # a child that was forked meanwhile has it, too
         os.close(place)
 
 

@@ -8,12 +8,13 @@ draws of a hundred thousand tiles cost a second.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 NUM_BINS = 1000  # of the scores' order, for the areas under curves: exact for no more scores
+TIED_DIGITS = 9  # of scores: sums of the same probabilities may differ in the last
 NUM_CALIBRATION_BINS = 15
 NUM_DRAWS = 1000
 Floats = NDArray[np.float64]
@@ -66,6 +67,7 @@ def count_by_case(
     confusion = np.zeros((num_cases, num_grades, num_grades))
     np.add.at(confusion, (case, truth, predicted), 1)
     beyond_NS = np.cumsum(probability_NC[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    beyond_NS = np.round(beyond_NS, TIED_DIGITS)
     beyond = np.zeros((num_cases, num_grades - 1, 2, NUM_BINS))
     for step in range(num_grades - 1):
         is_beyond = truth > step
@@ -120,7 +122,31 @@ def measures(counts: CaseCounts, weight_K: Floats, grades: tuple[str, ...]) -> d
 def estimates(
     counts: CaseCounts, grades: tuple[str, ...], seed: int = 0, num_draws: int = NUM_DRAWS
 ) -> dict[str, Estimate]:
-    """Every figure with the interval of a bootstrap that draws whole cases."""
+    """Every figure with the interval of a bootstrap that draws whole cases.
+
+    Cases without an item of known grade say nothing but upper_rate: others are not drawn from them.
+    """
+    known_K = known_cases(counts)
+    if known_K.any() and not known_K.all():
+        found = estimates(some(counts, known_K), grades, seed, num_draws)
+        found |= {"upper_rate": _drawn(counts, grades, seed, num_draws)["upper_rate"]}
+        return found
+    return _drawn(counts, grades, seed, num_draws)
+
+
+def known_cases(counts: CaseCounts) -> NDArray[np.bool_]:
+    """Which cases (K,) have an item of known grade."""
+    return np.asarray(counts.confusion_KCC.any(axis=(1, 2)))
+
+
+def some(counts: CaseCounts, chosen_K: NDArray[np.bool_]) -> CaseCounts:
+    """The counts of some cases."""
+    return CaseCounts(*(getattr(counts, part.name)[chosen_K] for part in fields(CaseCounts)))
+
+
+def _drawn(
+    counts: CaseCounts, grades: tuple[str, ...], seed: int, num_draws: int
+) -> dict[str, Estimate]:
     num_cases = len(counts.confusion_KCC)
     points = measures(counts, np.ones(num_cases), grades)
     random = np.random.default_rng(seed)

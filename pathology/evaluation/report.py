@@ -243,7 +243,7 @@ def file_size(num_bytes: float | None) -> str:
     if num_bytes is None:
         return ""
     value, units = float(num_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
+    while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.3g} {units[0]}"
 

@@ -108,7 +108,7 @@ def _tile_features(slide: GradedTiles) -> Iterator[dict[str, Any]]:
 
 
 def _region_features(slide: GradedTiles) -> Iterator[dict[str, Any]]:
-    from shapely import box, contains_xy, prepare, unary_union
+    from shapely import STRtree, box, points, unary_union
     from shapely.geometry import mapping
 
     colors = colors_of(len(slide.grades))
@@ -117,10 +117,9 @@ def _region_features(slide: GradedTiles) -> Iterator[dict[str, Any]]:
         rows = np.flatnonzero(slide.grade_N == grade)
         corners = slide.l0_xy[rows] - [x0, y0]
         whole = unary_union(box(*corners.T, *(corners + slide.l0_edge).T))
-        middle_N2 = corners + slide.l0_edge / 2
+        middles = STRtree(points(corners + slide.l0_edge / 2))
         for number, region in enumerate(getattr(whole, "geoms", [whole] if len(rows) else [])):
-            prepare(region)
-            inside = rows[contains_xy(region, *middle_N2.T)]
+            inside = rows[np.sort(middles.query(region, predicate="contains"))]
             yield {
                 "type": "Feature",
                 "id": str(uuid.uuid5(TILES, f"{slide.slide_id}/{grade}/{number}/{region.wkt}")),

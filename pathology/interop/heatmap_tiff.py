@@ -27,9 +27,10 @@ QUALITY = 95
 def export_heatmap(slide: GradedTiles, path: Path) -> Path:
     """Write a picture of the whole slide, each tile from green (benign) to red (the worst grade).
 
-    White is where no tile was graded. A pixel is a sixteenth of a tile; its physical size is
-    stated, so that viewers lay it on the slide. Raises SlideError where the slide's microns per
-    pixel or its size are not known.
+    The slide is its whole level 0; MRXS reaches beyond the bounds that QuPath counts from. White
+    is where no tile was graded. A pixel is a sixteenth of a tile; its physical size is stated, so
+    that viewers lay it on the slide. Raises SlideError where the slide's microns per pixel or its
+    size are not known.
     """
     if slide.mpp is None or not all(slide.l0_size):
         raise SlideError(

@@ -10,7 +10,14 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from pathology.evaluation.grading import count_by_case, curve, estimates, measures, reliability
+from pathology.evaluation.grading import (
+    count_by_case,
+    curve,
+    estimates,
+    known_cases,
+    measures,
+    reliability,
+)
 from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
 
 GRADES = ("healthy", "adenoma", "carcinoma")
@@ -64,12 +71,31 @@ def test_areas_hold_where_scores_crowd_or_grades_are_rare(
     found = measures(count_by_case(p, truth, np.zeros(num, np.int64)), np.ones(1), GRADES)
     off = 1e-9 if num < 1000 else 1e-3
     for step, name in ((1, "adenoma"), (2, "carcinoma")):
-        beyond = p[:, ::-1].cumsum(axis=1)[:, ::-1][:, step]
+        beyond = np.round(p[:, ::-1].cumsum(axis=1)[:, ::-1][:, step], 9)
         area, precision = found[f"auroc_{name}"], found[f"auprc_{name}"]
         assert area == pytest.approx(roc_auc_score(truth >= step, beyond), abs=off)
         assert precision == pytest.approx(
             average_precision_score(truth >= step, beyond), abs=5 * off
         )
+
+
+def test_equal_scores_are_tied_whatever_their_sums() -> None:
+    p = np.array([[0.7, 0.1, 0.2], [0.7, 0.3, 0.0]])  # 0.1 + 0.2 is not 0.3
+    for truth in ([0, 1], [1, 0]):
+        counts = count_by_case(p, np.array(truth), np.zeros(2, np.int64))
+        assert measures(counts, np.ones(1), GRADES)["auroc_adenoma"] == 0.5
+
+
+def test_cases_of_unknown_truth_are_not_drawn_from() -> None:
+    p, truth, _ = example(300)
+    case, limit = np.arange(300) % 50, np.full(300, 1)
+    unknown = np.where(case < 5, truth, -1)
+    mixed = count_by_case(p, unknown, case, limit)
+    alone = count_by_case(p[case < 5], truth[case < 5], case[case < 5], limit[case < 5])
+    assert known_cases(mixed).sum() == 5
+    found, wanted = estimates(mixed, GRADES), estimates(alone, GRADES)
+    assert found["kappa"] == wanted["kappa"] and found["auroc"] == wanted["auroc"]
+    assert found["upper_rate"] != wanted["upper_rate"]  # that is of all fifty
 
 
 def test_the_error_of_an_auroc_is_the_spread_of_draws() -> None:

@@ -158,8 +158,12 @@ def test_a_stopped_prediction_goes_on(trained: tuple[Path, Path, Path], tmp_path
     with alone_in(parts), pytest.raises(ArtifactError, match="another command works there now"):
         predict(model, features, out)
     (tmp_path / ".p.0123456789ab.parts").mkdir()  # of an earlier model
+    (tmp_path / ".p.test.0123456789ab.parts").mkdir()  # of p.test.csv
+    one, other = sorted(parts.glob("*.csv"))[:2]
+    one.write_text("")
+    other.write_text(other.read_text().replace("0.", "no", 1))
     predict(model, features, out)
-    assert not list(tmp_path.glob(".p.*.parts"))
+    assert [path.name for path in tmp_path.glob(".p.*.parts")] == [".p.test.0123456789ab.parts"]
     whole = out.read_bytes()
     predict(model, features, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == whole
