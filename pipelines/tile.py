@@ -28,7 +28,7 @@ from pipelines.tables import (
     read_process_list,
     write_summary,
 )
-from pipelines.tile_work import SlideTask, fail_one, plan_one, start_workers, tile_one
+from pipelines.tile_work import SlideTask, fail_one, plan_one, start_workers, tasks_of, tile_one
 
 MAX_LISTED = 10
 
@@ -71,7 +71,7 @@ def tile_manifest(options: TileOptions, config: TilingConfig) -> int:
     if workers and not options.scheduler:
         start_workers()  # unless they were started as soon as the command was known
     manifest = read_manifest(options.manifest, options.data_root, is_tcga=options.is_tcga)
-    chosen = [SlideTask(record, options.coords) for record in _choose(manifest, options)]
+    chosen = tasks_of(_choose(manifest, options), options.coords)
     for remark in manifest.remarks:
         print(f"note: {remark}", file=sys.stderr)
     at_once = max(1, min(workers, len(chosen)))

@@ -6,16 +6,17 @@ memory; they are loaded where the work is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathology.core.errors import SlideError
+from pathology.core.errors import PathologyError, SlideError
 from pathology.core.supervise import prepare_workers
 
 if TYPE_CHECKING:
     from pathology.core.manifest import SlideRecord
+    from pathology.interop.coordinates import Listing
     from pathology.tiling.config import GivenTiles, TilingConfig, TilingJob
     from pathology.tiling.outcome import SlideOutcome
 
@@ -25,10 +26,25 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class SlideTask:
-    """One slide to tile; coords is another tool's file, or folder of files, with its tiles."""
+    """One slide to tile.
+
+    coords  another tool's file, or folder of files, with its tiles
+    fault   why they could not be found, which is the slide's own
+    """
 
     record: SlideRecord
     coords: Path | None = None
+    fault: PathologyError | None = None
+
+
+def tasks_of(records: Iterable[SlideRecord], coords: Path | None) -> list[SlideTask]:
+    """A task for each slide; a folder of coordinates is looked through once for all of them."""
+    if coords is None or coords.is_file():
+        return [SlideTask(record, coords) for record in records]
+    from pathology.interop.coordinates import list_coordinates
+
+    listing = list_coordinates(coords)
+    return [_found(record, coords, listing) for record in records]
 
 
 def start_workers() -> None:
@@ -62,18 +78,35 @@ def fail_one(task: SlideTask, fault: Exception, seconds: float, error: str) -> S
 
 
 def _given(task: SlideTask) -> GivenTiles | None:
+    if task.fault is not None:
+        raise task.fault
     if task.coords is None:
         return None
-    from pathology.interop.coordinates import find_coordinates, read_coordinates
+    from pathology.interop.coordinates import read_coordinates
     from pathology.tiling.config import GivenTiles
 
-    record, folder = task.record, task.coords
-    path = folder if folder.is_file() else find_coordinates(folder, record.slide_id)
+    path = task.coords
+    if not path.is_file():
+        path = _search(task.record.slide_id, path)
+    read = read_coordinates(path, task.record.mpp)
+    return GivenTiles(read.l0_xy, read.l0_tile_size, read.size_px, read.l0_slide)
+
+
+def _found(record: SlideRecord, folder: Path, listing: Listing) -> SlideTask:
+    try:
+        return SlideTask(record, _search(record.slide_id, folder, listing))
+    except PathologyError as fault:
+        return SlideTask(record, folder, fault)
+
+
+def _search(slide_id: str, folder: Path, listing: Listing | None = None) -> Path:
+    from pathology.interop.coordinates import find_coordinates
+
+    path = find_coordinates(folder, slide_id, listing)
     if path is None:
         raise SlideError(
-            record.slide_id,
+            slide_id,
             f"{folder} holds no coordinates of this slide",
             "Its file must be named after the slide, e.g. SLIDE_patches.h5",
         )
-    read = read_coordinates(path, record.mpp)
-    return GivenTiles(read.l0_xy, read.l0_tile_size, read.size_px)
+    return path

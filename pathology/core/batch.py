@@ -102,9 +102,10 @@ class Batch(Generic[Item, Result]):
         from distributed import as_completed
 
         results: dict[int, Result] = {}
-        died: list[int] = []
         with self._client() as client:
-            numbers = {self._submit(client, item): number for number, item in enumerate(items)}
+            futures = [self._submit(client, item) for item in items]
+            numbers = {future: number for number, future in enumerate(futures) if future}
+            died = [number for number, future in enumerate(futures) if not future]
             for future in as_completed(numbers, loop=client.loop):
                 result, fault = _gathered(future)
                 if fault:

@@ -17,7 +17,7 @@ class TileSpec(StageConfig):
     stride_px      step between neighbours, in tile pixels; None means size_px, no overlap
     mpp_tolerance  a stored resolution this close to mpp, as a fraction, is taken as it is,
                    without resampling; the achieved mpp is recorded either way
-    max_upsample   a slide coarser than mpp by more than this factor is refused
+    max_upsample   a slide coarser than mpp by more than this factor, and the tolerance, is refused
     """
 
     size_px: int = Field(default=256, ge=8, le=8192)

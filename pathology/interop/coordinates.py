@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from pathology.interop.h5_coords import RawCoords, read_raw
 from pathology.slides.plan import Pair
 
 SUFFIXES = ("_patches.h5", ".h5")  # TRIDENT's, everyone else's
+PLACES = ("patches/*.h5", "*/patches/*.h5", "*.h5", "**/patches/*.h5", "**/*.h5")
+Listing = Sequence[Mapping[str, Sequence[Path]]]  # of each of PLACES, its files by their names
 STAMP_SIZE = ("tile_size_um", "tile_size")  # since version 2.1, before
 
 
@@ -71,8 +73,21 @@ def read_coordinates(path: Path, l0_mpp: float | None = None) -> Coordinates:
     )
 
 
-def find_coordinates(folder: Path, slide_id: str) -> Path | None:
+def list_coordinates(folder: Path) -> Listing:
+    """The files below a folder that may hold coordinates: looked up once, for many slides."""
+    listing = []
+    for place in PLACES:
+        named: dict[str, list[Path]] = {}
+        for path in sorted(folder.glob(place)):
+            named.setdefault(path.name, []).append(path)
+        listing.append(named)
+    return listing
+
+
+def find_coordinates(folder: Path, slide_id: str, listing: Listing | None = None) -> Path | None:
     """A slide's coordinates file below a folder, or None.
+
+    listing  of the folder, from list_coordinates, where several slides are looked for
 
     Looks in the folder, in its patches/, one level down, then anywhere; a folder named patches
     counts before others, which may hold features. A file is taken if it is named after the slide.
@@ -81,13 +96,11 @@ def find_coordinates(folder: Path, slide_id: str) -> Path | None:
     names = [slide_id + suffix for suffix in SUFFIXES]
     if folder.is_file():
         return folder if folder.name in names else None
-    for places in ([folder / "patches"], sorted(folder.glob("*/patches")), [folder]):
-        found = [place / name for place in places for name in names if (place / name).is_file()]
+    for named in list_coordinates(folder) if listing is None else listing:
+        found = [path for name in names for path in named.get(name, ()) if path.is_file()]
         if found:
             return _only(found, folder, slide_id)
-    deeper = sorted(path for path in folder.rglob("*.h5") if path.name in names)
-    in_patches = [path for path in deeper if path.parent.name == "patches"]
-    return _only(in_patches or deeper, folder, slide_id) if deeper else None
+    return None
 
 
 def write_csv(coordinates: Coordinates, path: Path) -> Path:

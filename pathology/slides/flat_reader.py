@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
+from pathology.slides.orientation import ORIENTATION, orientation_of, upright, upright_facts
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan
 from pathology.slides.reader import Halved, Pixels, SlideFacts, shrink, tiles_one_by_one
 from pathology.slides.resolution import Spacing
@@ -36,8 +37,7 @@ class FlatReader:
                 values, self.facts = read_flat_tiff(path)
                 self._pixels = rgb8(values)
             else:
-                pixels, self.facts, orientation = _read_image(path)
-                self._pixels = upright(pixels, orientation)
+                self._pixels, self.facts = _read_image(path)
         except UnidentifiedImageError as error:
             raise UnreadableSlide(
                 slide_id,
@@ -65,13 +65,18 @@ class FlatReader:
     def read_plane(self, plane: Plane, xy: Pair, size: Pair) -> Pixels:
         """Pixels (height, width, 3) of a rectangle of the plane; outside the image is white."""
         reduction = plane.reduction
-        x, y = xy[0] * reduction, xy[1] * reduction
-        region = self._pixels[y : y + size[1] * reduction, x : x + size[0] * reduction]
-        small = shrink(region, reduction)
+        left, top = max(xy[0], 0), max(xy[1], 0)
+        right, bottom = xy[0] + size[0], xy[1] + size[1]
+        region = self._pixels[
+            top * reduction : max(bottom, 0) * reduction,
+            left * reduction : max(right, 0) * reduction,
+        ]
+        small = shrink(region, reduction) if region.size else region[:0, :0]
         if small.shape[:2] == (size[1], size[0]):
             return small
         canvas = np.full((size[1], size[0], 3), 255, np.uint8)
-        canvas[: small.shape[0], : small.shape[1]] = small
+        x, y = left - xy[0], top - xy[1]
+        canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
         return canvas
 
     def iter_tiles(self, l0_xy: NDArray[np.int64], plan: ReadPlan) -> Iterator[Pixels]:
@@ -128,26 +133,15 @@ def _on_white(values: NDArray[Any]) -> Pixels:
     return pixels
 
 
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Pixels (H, W, 3) as every viewer shows them, by the Orientation (1-8) of EXIF 2.3."""
-    if orientation >= 5:  # rows were columns
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _read_image(path: Path) -> tuple[Pixels, SlideFacts, int]:
+def _read_image(path: Path) -> tuple[Pixels, SlideFacts]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on large or odd files; errors still rise
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_FLAT_PIXELS:
                 raise TooLarge(f"{image.width}x{image.height} px is too large for a flat image")
             facts = SlideFacts(_spacing(image), str(image.format).lower())
-            pixels = _pixels_of(image, path)
-            return pixels, facts, _orientation(image)
+            pixels, turn = _pixels_of(image, path), _orientation(image)
+            return upright(pixels, turn), upright_facts(facts, turn)
 
 
 def _pixels_of(image: Image.Image, path: Path) -> Pixels:
@@ -155,7 +149,7 @@ def _pixels_of(image: Image.Image, path: Path) -> Pixels:
         return jpeg.decode(path.read_bytes(), image.size)  # Pillow forgives damage
     if image.format == "PNG":
         _require_checksums(path)
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I"):  # of the formats here none holds more than 16 bits
         return rgb8(np.asarray(image).astype(np.uint16))
     return rgb8(np.asarray(image.convert("RGBA" if _has_alpha(image) else "RGB")))
 
@@ -163,10 +157,9 @@ def _pixels_of(image: Image.Image, path: Path) -> Pixels:
 def _orientation(image: Image.Image) -> int:
     """What EXIF says; 1, as stored, where it says nothing that can be read."""
     try:
-        said: Any = image.getexif().get(ExifTags.Base.Orientation)
+        return orientation_of(image.getexif().get(ORIENTATION))
     except FOREIGN:
         return 1
-    return int(said) if said in range(1, 9) else 1
 
 
 def _require_checksums(path: Path) -> None:

@@ -115,7 +115,7 @@ def plan_tiles(
     """
     fine = [p for p in planes(levels, max_reduction) if _is_fit(p, slide_mpp, spec)]
     plane = fine[-1] if fine else planes(levels, 1)[0]
-    if max(slide_mpp) > spec.mpp * spec.max_upsample:
+    if max(slide_mpp) > spec.mpp * max(spec.max_upsample, 1 + spec.mpp_tolerance):
         raise WrongResolution(
             slide_id,
             f"its finest resolution is {max(slide_mpp):.4g} um/px, too coarse for tiles at "

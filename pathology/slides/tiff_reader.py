@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pathology.core.errors import UnreadableSlide
 from pathology.slides import jpeg
+from pathology.slides.orientation import ORIENTATION, orientation_of, upright, upright_facts
 from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
 from pathology.slides.reader import Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
 from pathology.slides.tiff_checks import (
@@ -243,12 +244,14 @@ def require_whole_tiff(slide_id: str, path: Path) -> None:
 
 
 def read_flat_tiff(path: Path) -> tuple[NDArray[Any], SlideFacts]:
-    """The first page's grey or colours, and what the file says of its resolution."""
+    """The first page's grey or colours, upright, and what the file says of its resolution."""
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         _require_whole(tiff)
         require_flat(page)
-        return colors_of(page.asarray(), page), _facts(tiff, page)
+        turn = orientation_of(page.tags.valueof(ORIENTATION))
+        values = colors_of(page.asarray(), page)
+        return upright(values, turn), upright_facts(_facts(tiff, page), turn)
 
 
 def said_of(error: BaseException) -> str:

@@ -97,11 +97,13 @@ class GivenTiles:
     l0_xy         corners (N, 2), level-0 pixels
     l0_tile_size  (width, height) of each, level-0 pixels
     size_px       edge of the finished tile; None: as the settings say
+    l0_slide      (width, height) of the slide they were chosen on; None: not known
     """
 
     l0_xy: NDArray[np.int64]
     l0_tile_size: tuple[int, int]
     size_px: int | None
+    l0_slide: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

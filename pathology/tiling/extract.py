@@ -31,7 +31,7 @@ from pathology.tiling.judge import (
     select,
     without_judging,
 )
-from pathology.tiling.masks import mask_to_geojson
+from pathology.tiling.masks import mask_digest, mask_to_geojson
 from pathology.tiling.outcome import DONE, EMPTY, PLANNED, SlideOutcome, facts_of
 from pathology.tiling.overlay import draw_overlay
 from pathology.tiling.store import SCHEMA, TileWriter, read_attributes
@@ -237,10 +237,10 @@ def _inputs(
     record: SlideRecord, job: TilingJob, spacing: Spacing, given: GivenTiles | None
 ) -> dict[str, str]:
     """Digests of all that shapes a store beside the settings, by role."""
-    has_mask = record.mask_path is not None and record.mask_path.is_file()
+    mask = record.mask_path
     inputs = {
         "slide": content_digest(record.slide_path),
-        "mask": content_digest(record.mask_path) if record.mask_path and has_mask else "",
+        "mask": "" if mask is None else mask_digest(mask, record.slide_id),
         "mpp": repr(spacing),
         "domain": record.domain,
         "coords_only": repr(job.coords_only),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pathology.core.artifact import content_digest
 from pathology.core.errors import SlideError
 from pathology.slides.plan import Pair
 from pathology.tiling.tissue import Mask
@@ -18,6 +20,8 @@ from pathology.tiling.tissue import Mask
 EXCLUDED = ("exclude", "ignore", "artefact", "artifact", "hole", "pen", "background")
 TISSUE_COLOR = (0, 128, 0)
 MAX_ASPECT_ERROR = 0.02
+REMEDY = "Give a GeoJSON file from QuPath or an image of the slide's shape as mask_path"
+AS_STORED = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # all bits, no alpha, upright by EXIF
 
 
 def mask_to_geojson(mask: Mask, l0_slide: Pair, l0_offset: Pair = (0, 0)) -> dict[str, Any]:
@@ -33,20 +37,22 @@ def mask_to_geojson(mask: Mask, l0_slide: Pair, l0_offset: Pair = (0, 0)) -> dic
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     scale = np.array([l0_slide[0] / doubled.shape[1], l0_slide[1] / doubled.shape[0]])
     rings = [_ring(np.asarray(contour, np.int32), scale, l0_offset) for contour in contours]
-    features: list[dict[str, Any]] = []
-    for number, ring in enumerate(rings):
-        parent = int(hierarchy[0][number][3])
-        if parent >= 0 or len(ring) < 4:
+    pieces: dict[int, list[int]] = {}
+    holes: defaultdict[int, list[Any]] = defaultdict(list)
+    parents = hierarchy[0, :, 3].tolist() if rings else []
+    for number, (ring, parent) in enumerate(zip(rings, parents, strict=True)):
+        if len(ring) < 4:
             continue
-        holes = [
-            rings[i]
-            for i in range(len(rings))
-            if hierarchy[0][i][3] == number and len(rings[i]) >= 4
-        ]
-        features.append(_annotation(len(features), [ring, *holes]))
+        if parent < 0:
+            pieces[number] = ring
+        else:
+            holes[parent].append(ring)
     return {
         "type": "FeatureCollection",
-        "features": features,
+        "features": [
+            _annotation(count, [ring, *holes[number]])
+            for count, (number, ring) in enumerate(pieces.items())
+        ],
         "properties": {"l0_offset": list(l0_offset), "note": "research use only"},
     }
 
@@ -60,29 +66,47 @@ def read_mask(
     background, which are cut out. In an image every pixel that is not black is tissue.
     l0_offset is added to GeoJSON points, as QuPath leaves it out. Raises SlideError.
     """
-    remedy = "Give a GeoJSON file from QuPath or an image of the slide's shape as mask_path"
     try:
         if path.suffix.lower() in (".geojson", ".json"):
             data = json.loads(path.read_text(encoding="utf-8"))
             return _rasterize(data, l0_slide, size, l0_offset)
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(np.fromfile(path, np.uint8), AS_STORED)
     except OSError as error:
-        raise SlideError(
-            slide_id, f"mask {path}: {(error.strerror or 'unreadable').lower()}", remedy
-        ) from error
+        raise _unreadable(path, slide_id, error) from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, cv2.error) as error:
-        raise SlideError(slide_id, f"mask {path.name} cannot be read ({error})", remedy) from error
+        raise SlideError(slide_id, f"mask {path.name} cannot be read ({error})", REMEDY) from error
     if image is None:
-        raise SlideError(slide_id, f"mask {path.name} is not an image", remedy)
+        raise SlideError(slide_id, f"mask {path.name} is not an image", REMEDY)
+    is_tissue = (image if image.ndim == 2 else image.any(axis=2)) != 0
+    return _stretched(is_tissue.astype(np.uint8), path, slide_id, l0_slide, size)
+
+
+def mask_digest(path: Path, slide_id: str) -> str:
+    """Twelve hex digits of a user's mask. Raises SlideError where it is not there."""
+    try:
+        path.open("rb").close()
+        return content_digest(path)
+    except OSError as error:
+        raise _unreadable(path, slide_id, error) from error
+
+
+def _stretched(
+    image: NDArray[np.uint8], path: Path, slide_id: str, l0_slide: Pair, size: Pair
+) -> Mask:
     aspect = (image.shape[1] / image.shape[0]) / (l0_slide[0] / l0_slide[1])
     if abs(aspect - 1) > MAX_ASPECT_ERROR + 2 / min(image.shape):
         raise SlideError(
             slide_id,
             f"mask {path.name} is {image.shape[1]}x{image.shape[0]} px, of another shape than the "
             f"slide ({l0_slide[0]}x{l0_slide[1]})",
-            remedy,
+            REMEDY,
         )
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
+
+
+def _unreadable(path: Path, slide_id: str, error: OSError) -> SlideError:
+    said = (error.strerror or "unreadable").lower()
+    return SlideError(slide_id, f"mask {path}: {said}", REMEDY)
 
 
 def _rasterize(data: Any, l0_slide: Pair, size: Pair, l0_offset: Pair) -> Mask:

@@ -34,7 +34,7 @@ class Look(NamedTuple):
     """What is looked at of a tile.
 
     grey    (H, W) of the whole tile
-    sample  at most (32, 32, 3) RGB: every so many of its pixels
+    sample  (h, w, 3) RGB: every so many of its pixels, fewer than 64 a side
     """
 
     grey: NDArray[np.uint8]

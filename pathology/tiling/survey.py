@@ -94,9 +94,11 @@ def survey_slide(
     spacing  the slide's microns per pixel, from decide_spacing
     given    tiles to take as they are, instead of a grid over the tissue
     """
-    spec = config.tile if given is None else spec_of_given(config.tile, given, spacing.mpp)
+    l0_slide, spec = slide.levels[0].size, config.tile
+    if given is not None:
+        _require_same_slide(record.slide_id, given, l0_slide)
+        spec = spec_of_given(spec, given, spacing.mpp)
     plan = plan_tiles(record.slide_id, slide.levels, slide.max_reduction, spacing.mpp, spec)
-    l0_slide = slide.levels[0].size
     thumbnail = read_thumbnail(slide, spacing.mpp, config.tissue.mpp)
     mask = _mask(record, slide.facts, l0_slide, thumbnail, config.tissue)
     if given is None:
@@ -125,6 +127,17 @@ def spec_of_given(spec: TileSpec, given: GivenTiles, mpp: tuple[float, float]) -
     size_px = given.size_px or spec.size_px
     tile_mpp = given.l0_tile_size[0] * mpp[0] / size_px
     return spec.model_copy(update={"size_px": size_px, "mpp": tile_mpp, "stride_px": None})
+
+
+def _require_same_slide(slide_id: str, given: GivenTiles, l0_slide: Pair) -> None:
+    if given.l0_slide not in (None, l0_slide):
+        width, height = given.l0_slide
+        raise SlideError(
+            slide_id,
+            f"the given tiles were chosen on a slide of {width}x{height} level-0 px, this one has "
+            f"{l0_slide[0]}x{l0_slide[1]}",
+            "Check that the coordinates belong to this slide, or choose them again on this file",
+        )
 
 
 def _inside(slide_id: str, given: GivenTiles, l0_slide: Pair) -> Corners:

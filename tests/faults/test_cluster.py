@@ -6,11 +6,12 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from conftest import Run, same_tiles, wait_until
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from faulty_work import failure, work
 
 from pathology.core.batch import Batch
@@ -84,3 +85,33 @@ def test_an_address_where_nobody_answers_is_told_in_a_line(
     assert time.monotonic() - start < 20
     assert len(complaints.strip().splitlines()) == 1, complaints
     assert "no dask scheduler answers" in complaints
+
+
+def test_a_scheduler_lost_while_items_are_sent_leaves_no_item_without_a_row(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, asked = Batch._submit, []
+
+    def lose(self: Batch[str, str], client: Client, item: str) -> Any:
+        asked.append(item)
+        return submit(self, client, item) if item == "a" else None
+
+    monkeypatch.setattr(Batch, "_submit", lose)
+    told: list[str] = []
+    batch = Batch(Task(work, failure), scheduler=cluster.scheduler_address)
+    results = batch.run(["a", "b", "c"], told.append)
+    assert asked == ["a", "b", "c", "b", "c"]
+    assert results[0] == "a done"
+    for name, result in zip("bc", results[1:], strict=True):
+        assert result.startswith(f"{name} failed")
+        assert "the scheduler is gone" in result
+    assert sorted(told) == sorted(results)
+
+
+def test_a_scheduler_lost_before_any_item_was_sent_fails_them_all(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Batch, "_submit", lambda self, client, item: None)
+    batch = Batch(Task(work, failure), scheduler=cluster.scheduler_address)
+    results = batch.run(["a", "b"])
+    assert [result.split(":")[0] for result in results] == ["a failed", "b failed"]

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from pathology.core.errors import ArtifactError
-from pathology.interop.coordinates import find_coordinates, read_coordinates, write_csv
+from pathology.interop.coordinates import (
+    find_coordinates,
+    list_coordinates,
+    read_coordinates,
+    write_csv,
+)
 
 CORNERS = np.array([[0, 512], [1024, 2048]], np.int64)
 TRIDENT = {
@@ -218,3 +223,17 @@ def test_corners_as_a_table(tmp_path: Path) -> None:
         "TCGA-01.F6E9,0,512,512,512",
         "TCGA-01.F6E9,1024,2048,512,512",
     ]
+
+
+def test_a_folder_is_looked_through_once_for_many_slides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"job/{name}/20x/patches/{name}_patches.h5")
+    listing = list_coordinates(tmp_path)
+    monkeypatch.delattr(Path, "glob")
+    monkeypatch.delattr(Path, "rglob")
+    for name in ("a", "b", "c"):
+        path = tmp_path / f"job/{name}/20x/patches/{name}_patches.h5"
+        assert find_coordinates(tmp_path, name, listing) == path
+    assert find_coordinates(tmp_path, "d", listing) is None

@@ -15,8 +15,11 @@ import pytest
 import zarr
 from typer.main import get_command
 
+from pathology.core.manifest import SlideRecord
+from pathology.tiling.config import TilingConfig, TilingJob
 from pathology.tiling.store import open_tiles
 from pipelines.cli import app
+from pipelines.tile_work import plan_one, tasks_of
 from tests import in_process
 from tests.conftest import tissue_pixels, write_pyramid
 
@@ -280,6 +283,32 @@ def test_microscope_images_need_no_tissue_search(
     done = pathology("tile", tmp_path / "m.csv", "--out", tmp_path / "r", *words)
     assert done.returncode == 0
     assert int(rows_of(tmp_path / "r")["photo"]["num_tiles"]) == 4
+
+
+def test_each_task_has_its_own_slides_coordinates_or_its_own_fault(tmp_path: Path) -> None:
+    for place in ("deep/down/a.h5", "10x/patches/b.h5", "20x/patches/b.h5"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    records = [SlideRecord(name, tmp_path / f"{name}.tif") for name in "abc"]
+    found, several, none = tasks_of(records, tmp_path)
+    assert (found.coords, found.fault) == (tmp_path / "deep/down/a.h5", None)
+    assert "2 files of coordinates for b" in str(several.fault)
+    assert "holds no coordinates of this slide" in str(none.fault)
+    assert {task.coords for task in tasks_of(records, None)} == {None}
+    for task in (several, none):
+        with pytest.raises(type(task.fault), match="coordinates"):
+            plan_one(task, config=TilingConfig(), job=TilingJob(tmp_path), report=print)
+
+
+def test_coordinates_of_another_slide_are_refused(slides: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pathology("tile", slides, "--out", run, "--coords-only", "--slide", "s0")
+    pathology("export", run, "--out", tmp_path / "h5", "--format", "trident")
+    write_pyramid(slides / "s0.tif", tissue_pixels(1300, 1100), mpp=0.5)
+    words = ("--coords", tmp_path / "h5", "--slide", "s0", "--dry-run")
+    done = pathology("tile", slides, "--out", tmp_path / "again", *words)
+    assert done.returncode == 1
+    assert "chosen on a slide of 1200x1000 level-0 px, this one has 1300x1100" in done.stdout
 
 
 @pytest.mark.real_data

@@ -93,3 +93,10 @@ def test_downsamples_within_a_pixel_are_whole() -> None:
     levels = levels_of_sizes([(46001, 32914), (11500, 8228), (2875, 2057)])
     assert [level.downsample for level in levels] == [(1.0, 1.0), (4.0, 4.0), (16.0, 16.0)]
     assert levels_of_sizes([(1000, 1000), (300, 300)])[1].downsample[0] == pytest.approx(10 / 3)
+
+
+def test_the_tolerance_holds_where_nothing_may_be_scaled_up() -> None:
+    spec = TileSpec(size_px=256, mpp=0.5, max_upsample=1)
+    assert plan_tiles("s", FLAT, 8, (0.5031, 0.5031), spec).read_px == (256, 256)
+    with pytest.raises(WrongResolution):
+        plan_tiles("s", FLAT, 8, (0.506, 0.506), spec)

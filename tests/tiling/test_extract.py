@@ -234,3 +234,25 @@ def test_the_store_says_what_a_reader_must_know(slide_path: Path, tmp_path: Path
     assert said["note"] == "research use only"
     overlay = cv2.imread(str(tmp_path / "overlays/s.jpg"))
     assert max(overlay.shape) > 800
+
+
+def test_a_mask_that_is_not_there_is_no_store_without_a_mask(
+    slide_path: Path, tmp_path: Path
+) -> None:
+    tiled(slide_path, tmp_path, config())
+    record = SlideRecord("s", slide_path, mask_path=tmp_path / "none.png")
+    for _ in range(2):
+        with pytest.raises(SlideError, match=r"mask .*none\.png: no such file or directory"):
+            tile_slide(record, config(), TilingJob(tmp_path))
+
+
+def test_tiles_given_for_another_slide_are_refused(slide_path: Path, tmp_path: Path) -> None:
+    record, corners = SlideRecord("s", slide_path), np.array([[0, 0], [200, 0]])
+    wrong = GivenTiles(corners, (200, 200), 100, (4096, 3072))
+    said = "a slide of 4096x3072 level-0 px, this one has 2048x1536.* Check that the coordinates"
+    for run in (tile_slide, plan_slide):
+        with pytest.raises(SlideError, match=said):
+            run(record, config(), TilingJob(tmp_path), given=wrong)
+    for l0_slide in (None, (2048, 1536)):
+        given = replace(wrong, l0_slide=l0_slide)
+        assert plan_slide(record, config(), TilingJob(tmp_path), given).num_tiles == 2
