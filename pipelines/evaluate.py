@@ -94,6 +94,7 @@ def evaluate(
         "problems": {i: p for i, p in zip(slides.slide_ids, slides.problems, strict=True) if p},
         **facts_of(reasons),
     }
+    facts["confusion"] = {level: items.confusion() for level, items in levels.items()}
     rows: list[dict[str, object]] = []
     for level, items in levels.items():
         found = _by_centre(items, tiles.grades, 0 if is_brief else NUM_DRAWS)
@@ -160,6 +161,11 @@ class Items:
     centre_N: NDArray[np.object_]
     limit_N: NDArray[np.int64]
     predicted_N: NDArray[np.int64]
+
+    def confusion(self) -> list[list[int]]:
+        """How many items of each true grade (rows) were given each grade (columns)."""
+        counts = self.counts(np.ones(len(self.truth_N), np.bool_))
+        return [[int(num) for num in row] for row in counts.confusion_KCC.sum(axis=0)]
 
     def counts(self, chosen: NDArray[np.bool_]) -> CaseCounts:
         """Counts of the cases of some items."""

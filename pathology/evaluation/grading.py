@@ -90,6 +90,7 @@ def count_by_case(
 def measures(counts: CaseCounts, weight_K: Floats, grades: tuple[str, ...]) -> dict[str, float]:
     """All figures of cases that count so many times each.
 
+    accuracy           share of the items whose grade is right
     balanced_accuracy  mean recall of the grades that occur
     kappa              Cohen's, quadratic weights
     auroc              mean over the steps between grades; auroc_<grade> of at least that grade
@@ -100,7 +101,11 @@ def measures(counts: CaseCounts, weight_K: Floats, grades: tuple[str, ...]) -> d
     """
     confusion_CC = np.tensordot(weight_K, counts.confusion_KCC, 1)
     total_C = confusion_CC.sum(axis=1)
-    found = {"balanced_accuracy": float("nan"), "kappa": _kappa(confusion_CC)}
+    found = {
+        "accuracy": _share(np.trace(confusion_CC), total_C.sum()),
+        "balanced_accuracy": float("nan"),
+        "kappa": _kappa(confusion_CC),
+    }
     recalls = {}
     for grade, name in enumerate(grades):
         recalls[f"recall_{name}"] = _share(confusion_CC[grade, grade], total_C[grade])

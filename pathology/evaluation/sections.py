@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # it loads torch, which a page on tiles does without
 
 Facts = Sequence[tuple[str, str]]
 FIGURES = {
+    "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "auroc": "AUROC, mean of the steps between grades",
     "kappa": "quadratic kappa",

@@ -35,6 +35,7 @@ def test_figures_agree_with_scikit_learn() -> None:
     p, truth, case = example()
     found = measures(count_by_case(p, truth, case), np.ones(20), GRADES)
     guess = p.argmax(axis=1)
+    assert found["accuracy"] == pytest.approx((truth == guess).mean())
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, guess))
     assert found["kappa"] == pytest.approx(cohen_kappa_score(truth, guess, weights="quadratic"))
     for grade, name in enumerate(GRADES):

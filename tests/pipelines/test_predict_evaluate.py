@@ -84,6 +84,10 @@ def test_as_commands(trained: tuple[Path, Path, Path], tmp_path: Path) -> None:
     assert tile["balanced_accuracy"]["value"] > 0.8  # from the labels of slides alone
     assert tile["upper_rate"]["value"] < 0.05
     assert slide["auroc"]["value"] > 0.9
+    for level in ("slide", "tile"):
+        confusion = np.array(found["confusion"][level])  # rows: what they are
+        right = np.trace(confusion) / confusion.sum()
+        assert found[level]["all"]["accuracy"]["value"] == pytest.approx(right)
     assert slide["balanced_accuracy"]["low"] <= slide["balanced_accuracy"]["value"]
     names = {path.name for path in (tmp_path / "eval").iterdir()}
     assert names == {
