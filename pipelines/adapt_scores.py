@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pathology.adapt.balance import probabilities
 from pathology.adapt.choose import (
     deep_embedded_validation,
     density_ratio,
+    fit_temperature,
     mean_entropy,
     soft_neighborhood_density,
 )
@@ -88,6 +90,23 @@ def scores_without_labels(
     if asked_N.any():
         found["target_accuracy"] = balanced_accuracy(target.label_N[asked_N], answers_NC[asked_N])
     return {name: round(float(value), 6) for name, value in found.items()}
+
+
+def calibrate(seen: Seen, val: DomainTiles) -> dict[str, float]:
+    """Divide a classifier's logits by the temperature that suits the source's slides set aside.
+
+    Returns it by name; nothing, and nothing is changed, where none were set aside.
+    """
+    if not len(val):
+        return {}
+    model = seen.model
+    features = torch.from_numpy(np.asarray(seen.look(val, SOURCE), np.float32))
+    with torch.inference_mode():
+        each = model.classify(features.to(model.mean_2F.device), SOURCE).each
+    logits_KMC = np.stack([logits.double().cpu().numpy() for logits in each])
+    temperature = fit_temperature(logits_KMC, val.label_N)
+    model.head.cool(temperature)
+    return {"temperature": round(temperature, 4)}
 
 
 def score_lines(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str]:

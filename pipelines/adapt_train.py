@@ -22,7 +22,7 @@ from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_features import settings_of
 from pipelines.adapt_inputs import Say
 from pipelines.adapt_pictures import draw_differences, draw_embedding
-from pipelines.adapt_scores import Seen, scores_without_labels, see, warnings_of
+from pipelines.adapt_scores import Seen, calibrate, scores_without_labels, see, warnings_of
 from pipelines.adapt_training import train_on
 from pipelines.features import weights_digest
 
@@ -79,6 +79,7 @@ def train_adapt(
             draw_differences(folder / "differences.png", domains, config.method, before, seen)
     for line in warnings_of(metrics, domains.classes):
         say(line)
+    metrics |= calibrate(seen, domains.val)
     encoder = _encoder_in_use(model, domains)
     tiles = domains.tiles
     if encoder is not None:

@@ -36,6 +36,12 @@ class TileHead(nn.Module):
         """Logits (B, C) of hidden features, by the one head that there is."""
         return (self.head(hidden_BW),)
 
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature, from here on."""
+        with torch.no_grad():
+            self.head.weight.div_(temperature)
+            self.head.bias.div_(temperature)
+
     def forward(self, features_BF: Tensor) -> Tensor:
         """Logits (B, C)."""
         logits: Tensor = self.head(self.embed(features_BF))
@@ -67,6 +73,11 @@ class PeerHead(nn.Module):
         """Logits (B, C) of hidden features, by either head."""
         mine, others = hidden_BW.chunk(2, dim=-1)
         return self.one.head(mine), self.other.head(others)
+
+    def cool(self, temperature: float) -> None:
+        """Divide the logits of both by a temperature, from here on."""
+        self.one.cool(temperature)
+        self.other.cool(temperature)
 
     def forward(self, features_BF: Tensor) -> Tensor:
         """Logarithms (B, C) of the mean of both's probabilities."""

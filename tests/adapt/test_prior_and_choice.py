@@ -9,11 +9,13 @@ import torch
 from pathology.adapt.choose import (
     deep_embedded_validation,
     density_ratio,
+    fit_temperature,
     mean_entropy,
     soft_neighborhood_density,
 )
 from pathology.adapt.prior import class_balance, moved, prior_of, share_explained, target_prior
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
+from pathology.models.tile_head import PeerHead, TileHead
 
 
 def answers(share: float, num: int = 4000, seed: int = 0) -> np.ndarray:
@@ -108,3 +110,23 @@ def test_strength_climbs_from_0_to_1() -> None:
     assert found == sorted(found)
     assert found[-1] == pytest.approx(1, abs=1e-4)
     assert reversal_strength(5, 0) > 0.99
+
+
+def test_a_temperature_makes_answers_as_sure_as_they_are_right() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (4000, 3))
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    label = np.array([random.choice(3, p=row) for row in p])
+    for factor in (0.5, 1, 4):  # too doubtful, right, too sure
+        found = fit_temperature(factor * logits[None], label)
+        assert found == pytest.approx(factor, rel=0.1)
+    two = np.stack([4 * logits, 4 * logits])
+    assert fit_temperature(two, label) == pytest.approx(4, rel=0.1)
+    sure = 1000.0 * np.eye(3)[None, :, :]
+    assert fit_temperature(sure, np.arange(3)) > 19  # three right answers prove little
+    for head in (TileHead(5, 3, 4, 0.0), TileHead(5, 3, 0, 0.0), PeerHead(5, 3, 4, 0.0)):
+        features = torch.randn(7, 5)
+        before = head.eval().each(head.embed(features))
+        head.cool(2.5)
+        for one, other in zip(before, head.each(head.embed(features)), strict=True):
+            assert torch.allclose(one / 2.5, other, atol=1e-6)

@@ -44,6 +44,7 @@ def test_as_a_command_and_its_model_predicts(
     assert (card.tiles.mpp, card.tiles.size_px, card.tiles.encoder) == (0.5, EDGE, "resnet10t")
     assert {name.split(".")[0] for name in state} == {"bag"}
     assert card.metrics["share_0"] + card.metrics["share_1"] == pytest.approx(1)
+    assert 0.2 <= card.metrics["temperature"] <= 20
     assert sorted(p.name for p in (tmp_path / "scope.run").iterdir()) == [
         "checkpoint.pt", "curves.png", "differences.png", "domains.png", "metrics.jsonl",
         "run.json", "source_only",

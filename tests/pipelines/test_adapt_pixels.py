@@ -135,16 +135,17 @@ def test_statistics_are_those_that_were_asked_for(
 def test_the_targets_statistics_are_what_predict_uses(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path, method: str
 ) -> None:
-    """The file's probabilities are those of the averaged network on the target."""
+    """The file's probabilities are those of the averaged network on the target, calibrated."""
     settings = config(batch_norm="separate", steps=12, method=method)
     options = AdaptOptions(device="cpu", weights=weights, target_mpp=0.5)
     given = read(domains, settings, options, tmp_path / "m.run")
     train_adapt(given, tmp_path / "m.pt", settings, options)
-    state = load_classifier(tmp_path / "m.pt")[1]
+    card, state = load_classifier(tmp_path / "m.pt")
     assert not any("source_" in name for name in state)
     again = read(domains, settings, options, tmp_path / "m.run")
     settings = AdaptConfig.model_validate(settings.model_dump() | {"classes": again.classes})
     model = train_on(again, settings, options, tmp_path / "m.run")  # from its last checkpoint
+    model.head.cool(card.metrics["temperature"])
     with torch.inference_mode():
         features = torch.from_numpy(Looker(model, settings)(again.target, 1))
         wanted = model.classify(features, 1).logits_BC.softmax(dim=1)[:, 1].numpy()
@@ -152,7 +153,7 @@ def test_the_targets_statistics_are_what_predict_uses(
     tiles = to_images(np.asarray(again.target.read(slice(None))), size_px=settings.tile_px)
     with torch.inference_mode():
         found = used(tiles[None]).tile_BNC[0].softmax(dim=1)[:, 1].numpy()
-    assert np.allclose(found, wanted, atol=1e-5)
+    assert np.allclose(found, wanted, atol=1e-4)
     assert wanted.std() > 1e-4
     source = torch.from_numpy(Looker(model, settings)(again.target, 0))
     assert not np.allclose(source.numpy(), features.numpy(), atol=1e-3)
@@ -208,7 +209,8 @@ def test_pixels_start_from_a_head_that_features_taught(
         table = tmp_path / f"{name}.csv"
         predict(tmp_path / f"{name}.pt", tmp_path / "tiles", table, weights=weights)
         found[name] = np.loadtxt(table, delimiter=",", skiprows=1, usecols=(4, 5))
-        assert np.abs(found[name] - found["head"]).max() < 2e-3
+        # each is calibrated anew, which finds the temperature to 5 %
+        assert np.abs(found[name] - found["head"]).max() < 1e-2
     assert found["head"].std() > 0.01
 
 
