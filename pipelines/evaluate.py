@@ -164,8 +164,10 @@ class Items:
 
     def confusion(self) -> list[list[int]]:
         """How many items of each true grade (rows) were given each grade (columns)."""
-        counts = self.counts(np.ones(len(self.truth_N), np.bool_))
-        return [[int(num) for num in row] for row in counts.confusion_KCC.sum(axis=0)]
+        known, num = self.truth_N >= 0, self.probability_NC.shape[1]
+        pairs = self.truth_N[known] * num + self.predicted_N[known]
+        found: list[list[int]] = np.bincount(pairs, minlength=num**2).reshape(num, num).tolist()
+        return found
 
     def counts(self, chosen: NDArray[np.bool_]) -> CaseCounts:
         """Counts of the cases of some items."""
@@ -220,10 +222,7 @@ def _tile_level(
     truth = np.full(len(tiles.slide_N), -1, np.int64)
     limit, case, centre = truth.copy(), tiles.slide_N.copy(), np.full(len(truth), "", object)
     records = {name: record for name, record in records.items() if name in place}
-    rows_of: dict[str, list[int]] = {}
-    for row, name in enumerate(tiles.slide_N.tolist()):
-        rows_of.setdefault(name, []).append(row)
-    for name, rows in rows_of.items():
+    for name, rows in tiles.by_slide().items():
         record = records.get(name)
         if record is None:
             continue

@@ -27,9 +27,7 @@ def graded_slides(
     table = slides_table(predictions)
     slides = read_slide_predictions(table, tiles.grades)
     said = {row["slide_id"]: row for row in read_rows(table)[1]}
-    rows_of: dict[str, list[int]] = {}
-    for tile, slide_id in enumerate(tiles.slide_N.tolist()):
-        rows_of.setdefault(slide_id, []).append(tile)
+    rows_of = tiles.by_slide()
     for slide_id in rows_of:
         if slide_id not in said:
             on_missing(slide_id)

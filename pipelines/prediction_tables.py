@@ -28,6 +28,13 @@ class TilePredictions:
     l0_edge_N: NDArray[np.int64]
     probability_NC: NDArray[np.float64]
 
+    def by_slide(self) -> dict[str, list[int]]:
+        """The rows of each slide, in one pass."""
+        rows_of: dict[str, list[int]] = {}
+        for row, slide_id in enumerate(self.slide_N.tolist()):
+            rows_of.setdefault(slide_id, []).append(row)
+        return rows_of
+
 
 @dataclass(frozen=True, eq=False)
 class SlidePredictions:

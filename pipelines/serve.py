@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pathology.core.errors import ArtifactError
 from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.core.table import first_of
 from pathology.core.web_access import LOCAL_NAMES, is_loopback, page_address
 from pathology.evaluation.remarks import is_simulated
 from pathology.slides.reader import SlideReader
@@ -24,7 +25,6 @@ from pipelines.overlay_table import SlideSaid, read_overlays, read_slides_said
 from pipelines.tables import read_process_list
 
 PREDICTIONS = "predictions.csv"
-MOST_IDS = 5  # that are named in a line
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,12 @@ def lost_line(scene: Scene, table: Path | None) -> str:
     lost = [slide.slide_id for slide in slides if not _has_file(slide)]
     if not lost:
         return ""
-    ids = ", ".join(name if name.isprintable() else ascii(name) for name in lost[:MOST_IDS])
-    more = ", ..." if len(lost) > MOST_IDS else ""
+    ids = first_of([name if name.isprintable() else ascii(name) for name in lost])
     num = "None" if len(lost) == len(slides) else f"Only {len(slides) - len(lost)}"
     remedy = "Give --slides, a table or folder of where they lie now"
     if table is not None:
         remedy = f"Correct {table}, which --slides names"
-    return f"{num} of {len(slides)} slide files found; missing: {ids}{more}. {remedy}."
+    return f"{num} of {len(slides)} slide files found; missing: {ids}. {remedy}."
 
 
 def _has_file(slide: ViewedSlide) -> bool:

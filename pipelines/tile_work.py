@@ -28,7 +28,7 @@ Report = Callable[[int], None]
 class SlideTask:
     """One slide to tile.
 
-    coords  another tool's file, or folder of files, with its tiles
+    coords  another tool's file with its tiles; see tasks_of
     fault   why they could not be found, which is the slide's own
     """
 
@@ -85,10 +85,7 @@ def _given(task: SlideTask) -> GivenTiles | None:
     from pathology.interop.coordinates import read_coordinates
     from pathology.tiling.config import GivenTiles
 
-    path = task.coords
-    if not path.is_file():
-        path = _search(task.record.slide_id, path)
-    read = read_coordinates(path, task.record.mpp)
+    read = read_coordinates(task.coords, task.record.mpp)
     return GivenTiles(read.l0_xy, read.l0_tile_size, read.size_px, read.l0_slide)
 
 
@@ -99,7 +96,7 @@ def _found(record: SlideRecord, folder: Path, listing: Listing) -> SlideTask:
         return SlideTask(record, folder, fault)
 
 
-def _search(slide_id: str, folder: Path, listing: Listing | None = None) -> Path:
+def _search(slide_id: str, folder: Path, listing: Listing) -> Path:
     from pathology.interop.coordinates import find_coordinates
 
     path = find_coordinates(folder, slide_id, listing)

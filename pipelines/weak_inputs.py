@@ -11,6 +11,7 @@ import numpy as np
 from pathology.core.artifact import content_digest
 from pathology.core.errors import ArtifactError, ConfigError, PathologyError, reason_of
 from pathology.core.manifest import SlideRecord, read_manifest
+from pathology.core.table import first_of
 from pathology.interop.h5_features import read_features
 from pathology.models.card import ContractError, TileContract, differences
 from pathology.stain.contract import stain_of
@@ -19,7 +20,6 @@ from pipelines.feature_table import features_in, without_features
 from pipelines.grade_order import order_of
 from pipelines.run_stores import stores_of, without_stores
 
-SHOWN = 5  # ids in a line
 NO_PART = "are in no part of the split (train, val or test) and are left out"
 
 
@@ -142,8 +142,8 @@ def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> Label
     if not labelled:
         raise ArtifactError(
             f"{path} and {labels} have no labelled slide in common. Slides are matched by "
-            f"slide_id: {_some([s.record.slide_id for s in tiled])} here, "
-            f"{_some(list(records))} there"
+            f"slide_id: {first_of([s.record.slide_id for s in tiled])} here, "
+            f"{first_of(list(records))} there"
         )
     ordered, by_order = order_of([slide.record.label for slide in labelled], grades)
     if by_order:
@@ -233,10 +233,4 @@ def _int(value: object) -> int | None:
 def remark(lines: list[str], ids: Sequence[str], said: str) -> None:
     """Add a line on some slides, if there are any."""
     if ids:
-        lines.append(f"{len(ids)} slides {said}: {_some(ids)}")
-
-
-def _some(ids: Sequence[str]) -> str:
-    """The first few ids, for a line."""
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return (", ".join(ids[:SHOWN]) or "none") + more
+        lines.append(f"{len(ids)} slides {said}: {first_of(ids)}")

@@ -80,16 +80,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _twice(node: Any) -> str:
+def _twice(root: Any) -> str:
     """A key that a mapping of YAML's tree holds twice, with its line, or "": the last would win."""
-    pairs = node.value if node is not None and node.id == "mapping" else []
-    seen: set[str] = set()
-    for key, value in pairs:
-        if str(key.value) in seen:
-            return f"{key.value} (line {key.start_mark.line + 1})"
-        seen.add(str(key.value))
-        if found := _twice(value):
-            return found
+    waiting, looked_at = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in looked_at or node.id == "scalar":
+            continue
+        looked_at.add(id(node))  # an alias leads to it again, maybe from within
+        pairs = node.value if node.id == "mapping" else [(None, item) for item in node.value]
+        keys = [key for key, _ in pairs if key is not None]
+        names = [str(key.value) for key in keys]
+        again = [key for n, key in enumerate(keys) if names[n] in names[:n]]
+        if again:
+            return f"{again[0].value} (line {again[0].start_mark.line + 1})"
+        waiting += [value for _, value in pairs]
     return ""
 
 

@@ -125,18 +125,22 @@ def rows_of_folder(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
         rows.append({"slide_id": slide_id, "slide_path": inside})
     if twice:
         said = "file names that occur twice carry folder and ending in the id"
-        remarks.append(f"{said}: {_some(sorted(twice))}")
+        remarks.append(f"{said}: {first_of(sorted(twice))}")
     unread = [p.name for p in files_below(folder) if p.suffix.lower() in UNREAD_SUFFIXES]
     if unread:
         said = "files of kinds that nobody here reads are left out; convert them to OME-TIFF"
-        remarks.append(f"{said}: {_some(sorted(unread))}")
+        remarks.append(f"{said}: {first_of(sorted(unread))}")
     return rows, remarks
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few names, for a line."""
+def first_of(names: Sequence[str]) -> str:
+    """The first few names, for a line.
+
+    >>> first_of(["a", "b"]), first_of("abcdefg"), first_of([])
+    ('a, b', 'a, b, c, d, e and 2 more', 'none')
+    """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return (", ".join(names[:SHOWN]) or "none") + more
 
 
 def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:

@@ -7,7 +7,7 @@ draws of a hundred thousand tiles cost a second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -133,10 +133,16 @@ def estimates(
     """
     known_K = known_cases(counts)
     if known_K.any() and not known_K.all():
-        found = estimates(some(counts, known_K), grades, seed, num_draws)
-        found |= {"upper_rate": _drawn(counts, grades, seed, num_draws)["upper_rate"]}
-        return found
-    return _drawn(counts, grades, seed, num_draws)
+        upper_rate = _upper_rate(counts.upper_K2, seed, num_draws)
+        return estimates(some(counts, known_K), grades, seed, num_draws) | {
+            "upper_rate": upper_rate
+        }
+    points = measures(counts, np.ones(len(known_K)), grades)
+    drawn: dict[str, list[float]] = {name: [] for name in points}
+    for weight_K in _draws(len(known_K), seed, num_draws):
+        for name, value in measures(counts, weight_K, grades).items():
+            drawn[name].append(value)
+    return {name: _estimate(value, drawn[name]) for name, value in points.items()}
 
 
 def known_cases(counts: CaseCounts) -> NDArray[np.bool_]:
@@ -149,18 +155,17 @@ def some(counts: CaseCounts, chosen_K: NDArray[np.bool_]) -> CaseCounts:
     return CaseCounts(*(getattr(counts, part.name)[chosen_K] for part in fields(CaseCounts)))
 
 
-def _drawn(
-    counts: CaseCounts, grades: tuple[str, ...], seed: int, num_draws: int
-) -> dict[str, Estimate]:
-    num_cases = len(counts.confusion_KCC)
-    points = measures(counts, np.ones(num_cases), grades)
+def _upper_rate(upper_K2: Floats, seed: int, num_draws: int) -> Estimate:
+    drawn = [_share(*(weight_K @ upper_K2)) for weight_K in _draws(len(upper_K2), seed, num_draws)]
+    return _estimate(_share(*upper_K2.sum(axis=0)), drawn)
+
+
+def _draws(num_cases: int, seed: int, num_draws: int) -> Iterator[Floats]:
+    """How often each case (K,) is drawn; nothing where there is but one."""
     random = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {name: [] for name in points}
     for _ in range(num_draws if num_cases > 1 else 0):
-        weight = np.bincount(random.integers(num_cases, size=num_cases), minlength=num_cases)
-        for name, value in measures(counts, weight.astype(np.float64), grades).items():
-            drawn[name].append(value)
-    return {name: _estimate(value, drawn[name]) for name, value in points.items()}
+        chosen = random.integers(num_cases, size=num_cases)
+        yield np.bincount(chosen, minlength=num_cases).astype(np.float64)
 
 
 def curve(counts: CaseCounts, step: int) -> tuple[Floats, Floats]:

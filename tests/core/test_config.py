@@ -65,6 +65,13 @@ def test_a_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
         load_config(TilingConfig, path)
 
 
+def test_a_part_that_stands_for_itself_ends(tmp_path: Path) -> None:
+    path = tmp_path / "tile.yaml"
+    path.write_text("tile: &t\n  mpp: *t\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tile\.yaml"):
+        load_config(TilingConfig, path)
+
+
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n", encoding="utf-8")

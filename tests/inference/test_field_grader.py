@@ -33,9 +33,11 @@ def grader(network: TileNetwork, **more: object) -> FieldGrader:
 
 def test_a_field_is_decided_as_a_slide_is(network: TileNetwork) -> None:
     """By the rule, whose decision is the median grade and not the most probable."""
-    pixels, rule = scene(512, 384), None
-    num_grades = grader(network).grade(frame(pixels), CAMERA_MPP).probability_NC.shape[1]
+    pixels = scene(512, 384)
     tiles = grader(network).grade(frame(pixels), CAMERA_MPP).probability_NC
+    num_grades, least = tiles.shape[1], int(tiles.mean(axis=0).argmin())
+    told = FieldGrader(network, EDGE, MPP, lambda t: (least, t.mean(axis=0)), budget_ms=1e6)
+    assert told.grade(frame(pixels), CAMERA_MPP).grade == least  # as it is told, no other
     rule = SlideRule(
         quantile=(0.5,) * (num_grades - 1), threshold=(0.0,) * (num_grades - 1),
         temperature=(1.0,) * (num_grades - 1),
