@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from pathology.adapt.config import AdaptConfig
+from pathology.adapt.masking import draw_shown, masked
 from pathology.core.errors import ConfigError
 from pathology.data.augment import augment
 from pathology.data.scope import seen_by_camera
@@ -36,13 +37,14 @@ class Encoding:
         paths = folder / "source.npy", folder / "target.npy"
         if config.is_of_maps and self.encoder is not None:
             ways = variations_of(config)
+            hidings = None, hiding_of(config, self.encoder)
             first = FirstPart(self.encoder, config.encoder_blocks or 0, device)
             one, other = (
                 MapSink(
                     path, first, device, config.tile_px, config.augmented, vary,
-                    (config.seed, domain),
+                    (config.seed, domain), hide=hide,
                 )
-                for domain, (path, vary) in enumerate(zip(paths, ways, strict=True))
+                for domain, (path, vary, hide) in enumerate(zip(paths, ways, hidings, strict=True))
             )  # fmt: skip
             return one, other
         if config.is_pixels or self.encoder is None:  # into features no tile goes
@@ -64,6 +66,18 @@ def variations_of(config: AdaptConfig) -> tuple[Vary, Vary]:
         return seen_by_camera(target(images, random), random)
 
     return source if config.augment_scope else target, target
+
+
+def hiding_of(config: AdaptConfig, encoder: Encoder | None) -> Vary | None:
+    """How squares of the target's tiles are hidden; None where nothing is learned of that."""
+    if not config.term_weights().masked or encoder is None:
+        return None
+
+    def hide(images: Tensor, random: np.random.Generator) -> Tensor:
+        shown = draw_shown(random, len(images), config.mask_grid, config.mask_share)
+        return masked(images, shown, encoder.mean)
+
+    return hide
 
 
 def encoding_of(

@@ -88,6 +88,7 @@ class MapSink:
     """Tiles, each as it is and varied, through the first blocks of an encoder and into a file.
 
     seed  of all variations: those of a block are the same at every run
+    hide  what hides squares of tiles, which are then there in a second form
     """
 
     def __init__(
@@ -99,9 +100,10 @@ class MapSink:
         num_varied: int,
         vary: Vary,
         seed: tuple[int, int],
+        hide: Vary | None = None,
     ) -> None:
         self.first, self.device, self.size_px = first, device, size_px
-        self.num_varied, self.vary, self.seed = num_varied, vary, seed
+        self.num_varied, self.vary, self.hide, self.seed = num_varied, vary, hide, seed
         self._blocks, self._file, self._num = _InBlocks(self._encode), FileSink(path), 0
 
     def add(self, tiles_nHW3: Pixels) -> None:
@@ -109,12 +111,17 @@ class MapSink:
         self._blocks.add(tiles_nHW3)
 
     def values(self) -> NDArray[np.float16]:
-        """Rows (M, 1 + K, R), those of tiles as they are first; mapped and not loaded."""
+        """Rows (M, 1 + K, R), those of tiles as they are first; mapped and not loaded.
+
+        Rows (M, 2 (1 + K), R) where squares are hidden: the second half is of these.
+        """
         self._blocks.end()
         return self._file.values()
 
     def _encode(self, tiles_NHW3: Pixels) -> None:
-        each = [None, *(self._variation(number) for number in range(self.num_varied))]
+        each = [self._variation(number) for number in range(-1, self.num_varied)]
+        if self.hide is not None:
+            each += [self._hidden(number, self.hide) for number in range(-1, self.num_varied)]
         rows = [
             encode(self.first, tiles_NHW3, device=self.device, size_px=self.size_px, vary=vary)
             for vary in each
@@ -130,8 +137,16 @@ class MapSink:
         self._num += 1
 
     def _variation(self, number: int) -> Callable[[Tensor], Tensor]:
+        """Tiles as they are come before the first."""
+        if number < 0:
+            return lambda images: images
         random = np.random.default_rng([*self.seed, self._num, number])
         return lambda images: self.vary(images, random)
+
+    def _hidden(self, number: int, hide: Vary) -> Callable[[Tensor], Tensor]:
+        vary = self._variation(number)
+        random = np.random.default_rng([*self.seed, self._num, 1 + number, 1])
+        return lambda images: hide(vary(images), random)
 
 
 class FileSink:

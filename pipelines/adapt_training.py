@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
@@ -34,9 +34,8 @@ from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
 from pathology.training.together import from_first, num_processes, rank
 from pipelines.adapt_domains import AdaptOptions, Domains
-from pipelines.adapt_encoder import variations_of
+from pipelines.adapt_encoder import hiding_of, variations_of
 from pipelines.adapt_inputs import DomainTiles, Say
-from pipelines.adapt_tiles import Vary
 
 DEPTH = 3  # batches of pixels that are made ahead
 KEEP_EVERY, KEEP_PIXELS_EVERY = 300, 100  # steps between checkpoints
@@ -211,24 +210,21 @@ def _draw(
     other = _draw_target(random, taught_N, config)[mine]
     label_T = np.where(taught_N[other], target.label_N[other], -1)
     if config.is_pixels:
-        vary = np.random.default_rng([config.seed, step, 1 + 2 * rank()])
-        source_B, target_T = (
-            _varied(part, rows, how, vary, config, device)
-            for part, rows, how in zip(
-                (source, target), (one, other), variations_of(config), strict=True
-            )
-        )
+        look = _draw_maps if source.is_maps else _draw_pixels
+        source_B, target_T, hidden_T = look(domains, config, (one, other), device, step)
     else:
         source_B, target_T = (
             torch.from_numpy(part.read(rows)).to(device)
             for part, rows in ((source, one), (target, other))
         )
+        hidden_T = None
     return DomainBatch(
         source_B,
         torch.from_numpy(source.label_N[one]).to(device),
         torch.ones(len(one), device=device),
         target_T,
         torch.from_numpy(label_T).to(device),
+        hidden_T,
     )
 
 
@@ -247,20 +243,36 @@ def _draw_target(
     return np.concatenate([taught[random.integers(len(taught), size=num_taught)], rest])
 
 
-def _varied(
-    tiles: DomainTiles,
-    rows: NDArray[np.int64],
-    how: Vary,
-    vary: np.random.Generator,
-    config: AdaptConfig,
-    device: str,
-) -> Tensor:
-    """Pixels of tiles, varied; or the maps of each as it is, or in one of its variations."""
-    if tiles.is_maps:
-        which = vary.integers(tiles.values.shape[1], size=len(rows))
-        return torch.from_numpy(tiles.maps(rows, which)).to(device)
-    images = to_images(np.asarray(tiles.read(rows)), device, config.tile_px)
-    return how(images, vary) if len(rows) else images
+def _draw_pixels(
+    domains: Domains, config: AdaptConfig, rows: Sequence[NDArray[np.int64]], device: str, step: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tiles of both domains, varied; and the target's hidden in part, where that is learned of."""
+    vary = np.random.default_rng([config.seed, step, 1 + 2 * rank()])
+    images = [
+        to_images(np.asarray(part.read(numbers)), device, config.tile_px)
+        for part, numbers in zip((domains.train, domains.target), rows, strict=True)
+    ]
+    source_B, target_T = (
+        how(some, vary) if len(some) else some
+        for some, how in zip(images, variations_of(config), strict=True)
+    )
+    hide = hiding_of(config, domains.encoder)
+    random = np.random.default_rng([config.seed, step, 2 + 2 * rank()])
+    return source_B, target_T, None if hide is None else hide(target_T, random)
+
+
+def _draw_maps(
+    domains: Domains, config: AdaptConfig, rows: Sequence[NDArray[np.int64]], device: str, step: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The maps of each tile as it is, or in one of its variations; see _draw_pixels."""
+    vary = np.random.default_rng([config.seed, step, 1 + 2 * rank()])
+    num, (one, other) = 1 + config.augmented, rows
+    which_B, which_T = (vary.integers(num, size=len(numbers)) for numbers in rows)
+    asked = [(domains.train, one, which_B), (domains.target, other, which_T)]
+    if hiding_of(config, domains.encoder) is not None:
+        asked.append((domains.target, other, num + which_T))
+    found = [torch.from_numpy(part.maps(n, which)).to(device) for part, n, which in asked]
+    return found[0], found[1], found[2] if len(found) > 2 else None
 
 
 def _recipe(domains: Domains, config: AdaptConfig) -> str:

@@ -16,6 +16,7 @@ class DomainBatch(NamedTuple):
     weight_S         how much each counts
     target           without labels
     label_T          the target's classes for the oracle, -1 for all others
+    hidden           the target once more, each tile hidden in part; None where nothing learns of it
     """
 
     source: Tensor
@@ -23,3 +24,4 @@ class DomainBatch(NamedTuple):
     weight_S: Tensor
     target: Tensor
     label_T: Tensor
+    hidden: Tensor | None = None

@@ -84,7 +84,8 @@ class AdaptConfig(StageConfig):
     augment_scope  whether the source's also are seen as through a camera on a microscope
     augmented      times that each tile is varied, too, before training, and passes through the
                    blocks that do not learn; 0: tiles are varied anew at each step
-    mask_grid, mask_share  of masked: squares along a tile's edge, and share of them that is hidden
+    mask_grid, mask_share  of masked: squares along a tile's edge, and share of them that is hidden;
+                   others at each step, or with augmented once for each variation
     width, dropout of the layer between features and head
     judge_width    of the judge's two hidden layers
     judge_rate     the judge's learning rate over that of the rest
@@ -153,8 +154,6 @@ class AdaptConfig(StageConfig):
             raise ValueError("augmented varies pixels: set encoder_rate, e.g. to 1")
         if self.is_of_maps and self.encoder_blocks is None:
             raise ValueError("augmented needs blocks that do not learn: set encoder_blocks")
-        if self.is_of_maps and self.term_weights().masked:
-            raise ValueError("mic hides parts of tiles at each step: set augmented=0")
         return self
 
     def term_weights(self) -> TermWeights:

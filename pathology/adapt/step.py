@@ -7,14 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pathology.adapt import losses
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.masking import draw_shown, masked
 from pathology.adapt.network import (
     SOURCE,
     TARGET,
@@ -140,7 +138,7 @@ class AdaptStep:
             label_B = batch.label_T[known]
             found["target"] = losses.focal_cross_entropy(target.logits_BC[known], label_B).mean()
         found |= self._alignment(source, target, batch, strength)
-        return found | self._of_target(target, batch, step, strength)
+        return found | self._of_target(target, batch, strength)
 
     def _alignment(
         self, source: Embedded, target: Embedded, batch: DomainBatch, strength: float
@@ -158,7 +156,7 @@ class AdaptStep:
         return found
 
     def _of_target(
-        self, target: Embedded, batch: DomainBatch, step: int, strength: float
+        self, target: Embedded, batch: DomainBatch, strength: float
     ) -> dict[str, Tensor]:
         """What the target teaches by itself."""
         found, terms = {}, self.terms
@@ -176,20 +174,16 @@ class AdaptStep:
             loss_T = losses.consistency(target.logits_BC, teacher_BC, self.config.confidence)
             found["consistency"] = strength * terms.consistency * loss_T.mean()
         if terms.masked:
-            loss_T = losses.masked_consistency(self._of_masked(batch.target, step), teacher_BC)
+            loss_T = losses.masked_consistency(self._of_hidden(batch), teacher_BC)
             found["masked"] = strength * terms.masked * loss_T.mean()
         return found
 
-    def _of_masked(self, tiles_T3HW: Tensor, step: int) -> Tensor:
+    def _of_hidden(self, batch: DomainBatch) -> Tensor:
         """Logits (T, C) of tiles that are hidden in part."""
-        encoder = self.model.encoder
-        if encoder is None:
-            raise ValueError("features cannot be masked")
-        random = np.random.default_rng([self.config.seed, step, 2 + 2 * rank()])
-        grid, share = self.config.mask_grid, self.config.mask_share
-        shown_TGG = draw_shown(random, len(tiles_T3HW), grid, share)
+        if batch.hidden is None:
+            raise ValueError("a batch without tiles that are hidden in part")
         with self.autocast():
-            seen: Embedded = self.model(masked(tiles_T3HW, shown_TGG, encoder.mean), TARGET)
+            seen: Embedded = self.model(batch.hidden, TARGET)
         return seen.logits_BC
 
     def _label_loss(self, source: Embedded, batch: DomainBatch) -> Tensor:

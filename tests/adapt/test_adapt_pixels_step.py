@@ -41,7 +41,9 @@ def batch(step: int, num: int = 8) -> DomainBatch:
     tiles = light[:, :, None, None, None] + noise
     source, target = torch.from_numpy(tiles.astype(np.float32))
     unknown = torch.full((num,), -1)
-    return DomainBatch(source, torch.from_numpy(label[0]), torch.ones(num), target, unknown)
+    shown = draw_shown(random, num, 4, 0.7)
+    hidden = masked(target, shown, torch.full((3, 1, 1), 0.5))
+    return DomainBatch(source, torch.from_numpy(label[0]), torch.ones(num), target, unknown, hidden)
 
 
 def new_step(**settings: object) -> AdaptStep:

@@ -11,6 +11,7 @@ from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.models.card import load_classifier
 from pathology.models.encoder import Encoder
+from pathology.training.loop import read_metrics
 from pipelines import adapt_training
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_train import train_adapt
@@ -42,14 +43,20 @@ def read(domains: tuple[Path, Path], weights: Path, settings: AdaptConfig, folde
     return read_domains(one, other, settings, options, folder)
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate"])
+@pytest.mark.parametrize(
+    ("batch_norm", "method"),
+    [("frozen", "dman+mcc"), ("shared", "dman+mcc"), ("separate", "dman+mcc"), ("frozen", "mic")],
+)
 def test_maps_of_tiles_that_do_not_vary_teach_what_their_pixels_teach(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str, method: str
 ) -> None:
     """But for half precision; and either classifier sees the same in both."""
     looks, models = [], []
+    whole = {"mask_grid": 1, "mask_share": 0.0}  # of tiles that are hidden in part, too
     for augmented in (0, 2):
-        settings = config(augmented=augmented, augment=STILL, batch_norm=batch_norm)
+        settings = config(
+            augmented=augmented, augment=STILL, batch_norm=batch_norm, method=method, **whole
+        )
         given = read(domains, weights, settings, tmp_path / f"{augmented}")
         assert given.train.is_maps == (augmented > 0)
         options = AdaptOptions(device="cpu", weights=weights)
@@ -84,6 +91,26 @@ def test_each_tile_is_kept_as_it_is_and_varied_alike_at_every_run(
     assert np.array_equal(seen.target.values, rows)  # the source alone is seen by a camera
     assert np.array_equal(seen.train.values[:, 0], given.train.values[:, 0])
     assert not np.array_equal(seen.train.values[:, 1], given.train.values[:, 1])
+
+
+def test_the_targets_tiles_are_there_hidden_in_part_too_where_that_is_learned_of(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    plain = read(domains, weights, config(augmented=2, method="source"), tmp_path / "plain")
+    rows = np.array(plain.target.values)
+    for share, name in ((0.0, "all"), (0.5, "half"), (0.9999, "none")):
+        settings = config(augmented=2, method="mic", mask_share=share)
+        given = read(domains, weights, settings, tmp_path / name)
+        assert given.train.values.shape[1] == 3  # the source is never hidden
+        found = np.array(given.target.values)
+        assert found.shape[:2] == (NUM, 6) and np.array_equal(found[:, :3], rows)
+        is_same = (found[:, 3:] == rows).all(axis=2)
+        assert is_same.all() if share == 0 else not is_same.any()
+        gray = np.unique(found[:, 3:].reshape(3 * NUM, -1), axis=0)
+        assert (len(gray) == 1) == (name == "none")  # all alike where nothing is shown
+        train_on(given, settings, AdaptOptions(device="cpu"), tmp_path / f"{name}.run")
+        steps = read_metrics(tmp_path / f"{name}.run" / "metrics.jsonl")
+        assert steps[-1]["masked"] > 0
 
 
 def test_as_a_command_in_two_processes_and_its_model_reads_pixels(
@@ -180,7 +207,6 @@ def test_what_does_not_go_with_it_says_so() -> None:
     for change, said in (
         ({"encoder_rate": 0.0}, "augmented varies pixels: set encoder_rate"),
         ({"encoder_blocks": None}, "set encoder_blocks"),
-        ({"method": "dman+mic"}, "mic hides parts of tiles at each step: set augmented=0"),
     ):
         with pytest.raises(ValueError, match=said):
             config(augmented=2, **change)
