@@ -37,7 +37,7 @@ class RectifyConfig(StageConfig):
     score_rate  share of a new score in a tile's running score; 1: no running score
     """
 
-    low: tuple[float, ...] = (0.6,)
+    low: tuple[float, ...] = (0.5,)
     up: tuple[float, ...] = (0.1,)
     ramp: Ramp = "score"
     score_rate: float = Field(default=0.2, gt=0, le=1)
