@@ -21,6 +21,7 @@ CHANGES = {
     "upper transition by class": ("upper.form=class",),
     "left out 0.3, full 0.3": ("rectify.low=[0.3]", "rectify.up=[0.3]"),
     "left out 0.3, full 0.1": ("rectify.low=[0.3]",),
+    "left out 0.6, full 0.1": ("rectify.low=[0.6]",),
     "left out 0.8, full 0.1": ("rectify.low=[0.8]",),
     "left out 0.9, full 0.02": ("rectify.low=[0.9]", "rectify.up=[0.02]"),
 }
