@@ -32,6 +32,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "mcc": ("method=mcc",),
     "mic": ("method=mic",),
     "dman+mcc": ("method=dman+mcc",),
+    "dman+mcc+mic": ("method=dman+mcc+mic",),
     "target": ("method=target",),
 }
 
