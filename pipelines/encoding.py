@@ -182,7 +182,10 @@ class Encoding:
 
 def weights_digest(encoder: Encoder) -> str:
     """Twelve hex digits of an encoder's weights and of the colors that it expects."""
-    digest = hashlib.sha256(repr((encoder.colors, encoder.size_px, encoder.pooling)).encode())
+    facts = (encoder.colors, encoder.size_px, encoder.pooling)
+    if encoder.scaled_px != encoder.size_px:  # of which it sees the middle
+        facts = (*facts, encoder.scaled_px)  # type: ignore[assignment]
+    digest = hashlib.sha256(repr(facts).encode())
     for name, value in encoder.network.state_dict().items():
         digest.update(name.encode() + value.cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

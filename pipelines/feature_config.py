@@ -11,6 +11,7 @@ from pydantic import Field
 from pathology.core.config import StageConfig
 from pathology.data.augment import AugmentConfig
 from pathology.models.encoder import OFFLINE
+from pathology.models.known_encoders import EncoderName
 
 
 class FeatureConfig(StageConfig):
@@ -24,7 +25,7 @@ class FeatureConfig(StageConfig):
                kept in place of features
     """
 
-    encoder: str = OFFLINE
+    encoder: EncoderName = OFFLINE
     size_px: int | None = Field(default=None, ge=32, le=2048)
     precision: Literal["32", "bf16"] = "32"
     augmented: int = Field(default=0, ge=0, le=64)

