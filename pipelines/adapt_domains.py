@@ -90,6 +90,7 @@ class Domains:
     again     the tiles of some of the target's slides, read once more; None: that cannot be
     assumed_mpp  microns per pixel of the target's pictures that state none: given, guessed, or else
                  those of the source
+    records   of the source's slides
     """
 
     train: DomainTiles
@@ -103,6 +104,7 @@ class Domains:
     case_S: tuple[str, ...]
     again: Callable[[Sequence[str]], Iterator[SlideTiles]] | None = None
     assumed_mpp: float | None = None
+    records: tuple[SlideRecord, ...] = ()
 
     @property
     def parts(self) -> dict[str, DomainTiles]:
@@ -204,6 +206,7 @@ def read_domains(
         (source.path.name, target.path.name), encoding.encoder if is_kept else None, start, cases,
         None if isinstance(target, FeatureInput) else partial(_again, target, sampling),
         labelled.mpp if assumed is None and unlabelled.mpp is None else assumed,
+        tuple(known[i] for part in (train, val) for i in part.slide_ids),
     )  # fmt: skip
 
 

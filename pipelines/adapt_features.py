@@ -58,13 +58,13 @@ def look_at_domain(path: Path) -> Given:
     problems += without_tiles(path, kind)
     if not members:
         raise ArtifactError(f"{path}: no features to learn from ({'; '.join(problems[:3])})")
-    require_alike(members)
-    if members[0].tiles.blocks_left:
+    tiles = require_alike(members)
+    if tiles.blocks_left:
         raise ConfigError(
             f"{path}: its features leave blocks of the encoder to learn, which train weak does. "
             "Give the tiles, or features of the whole encoder"
         )
-    return FeatureInput(path, tuple(members), tuple(problems), members[0].tiles)
+    return FeatureInput(path, tuple(members), tuple(problems), tiles)
 
 
 def given_tiles(

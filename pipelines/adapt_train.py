@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from pathology import __version__
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.domain_norm import encoder_of
 from pathology.adapt.network import TARGET, DomainClassifier
+from pathology.core.manifest import SlideRecord
 from pathology.core.run_record import environment, now, write_run_record
-from pathology.models.card import ModelCard, save_classifier
+from pathology.models.card import ModelCard, save_classifier, taught_by
 from pathology.models.encoder import Encoder
 from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Values
@@ -92,6 +95,7 @@ def train_adapt(
         num_slides={name: len(d.slide_ids) for name, d in domains.parts.items()},
         num_tiles={name: len(d) for name, d in domains.parts.items()},
         training_data=domains.digest,
+        taught=_taught(domains, config),
         metrics=metrics,
         has_encoder=encoder is not None,
         task="adapt",
@@ -144,6 +148,23 @@ def scores_of(seen: Seen, domains: Domains, config: AdaptConfig) -> dict[str, fl
     if (asked_N & ~is_taught_N).any():
         asked_N &= ~is_taught_N
     return scores_without_labels(seen, domains.train, domains.val, target, asked_N)
+
+
+def _taught(domains: Domains, config: AdaptConfig) -> tuple[str, ...]:
+    """For the card: slides of the source, and those of the target whose labels are learned from.
+
+    A slide of the source that is called like one of the target is known by its case alone.
+    """
+    target, start = domains.target, domains.start
+    there = set(target.slide_ids)
+    slides = [replace(r, slide_id="") if r.slide_id in there else r for r in domains.records]
+    for number in np.unique(target.slide_N[domains.taught(config)]).tolist():
+        name, case = target.slide_ids[number], domains.case_S[number]
+        slides.append(SlideRecord(name, Path(), "" if case == name else case))
+    if start is not None and not start.card.taught:
+        return ()  # what taught the model to start from is not known
+    before = () if start is None else start.card.taught
+    return tuple(sorted({*before, *taught_by(slides)}))
 
 
 def _encoder_in_use(model: DomainClassifier, domains: Domains) -> Encoder | None:

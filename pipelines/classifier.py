@@ -12,7 +12,7 @@ from pathology.core.errors import ArtifactError
 from pathology.models.card import ModelCard, card_fingerprint, load_classifier, require_match
 from pathology.models.encode import prepare
 from pathology.models.encoder import Encoder, make_encoder
-from pathology.weak.config import WeakConfig
+from pathology.weak.config import BY_TILE, WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
 from pathology.weak.pooling import PooledPeers, PooledTiles
 from pathology.weak.slide_rule import SlideRule
@@ -29,6 +29,11 @@ class Classifier:
     fingerprint: str
     device: str
     is_of_maps: bool = False
+
+    @property
+    def has_own_answer(self) -> bool:
+        """Whether its method was taught to answer for slides, and not for tiles alone."""
+        return self.card.task == "weak" and self.card.method not in BY_TILE
 
 
 def load_for_use(

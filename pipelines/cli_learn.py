@@ -201,7 +201,7 @@ def train_weak(
     from pathology.core.config import load_config
     from pathology.weak.config import WeakConfig
     from pipelines.first_process import is_first, tell
-    from pipelines.progress import counting, telling
+    from pipelines.weak_progress import training_progress
     from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
     require_file_place(out, run, labels, splits, weights, config)
@@ -213,8 +213,9 @@ def train_weak(
         val_share=val_share, weights=weights, start=start, tensorboard=tensorboard,
     )  # fmt: skip
     plan = plan_weak(run, labels, settings, options, tell)
-    with counting("train", plan.num_steps, "steps", is_shown=is_first()) as show:
-        card = train_planned(plan, out, options, on_step=telling(show), say=tell)
+    num_steps, num_tiles = plan.num_steps, plan.tiles_per_step
+    with training_progress("train", num_steps, num_tiles, is_shown=is_first()) as on_step:
+        card = train_planned(plan, out, options, on_step=on_step, say=tell)
     tell(f"{out}: {' < '.join(card.grades)} by {card.method}, research use only")
     reached = card.metrics["val_mean_auroc"]
     if reached >= 0:

@@ -41,8 +41,9 @@ def predict(
     """Grade tiles and slides.
 
     Columns: slide_id, l0_x, l0_y, l0_edge (level-0 pixels), and prob_<grade>, benign first. Slides
-    have a grade, probabilities, and an entropy from 0 (sure) to 1. A slide that cannot be read has
-    a row that says why. Example:
+    have a grade, probabilities, and an entropy from 0 (sure) to 1; is_taught says whether MODEL
+    learned from them, own_<grade> what a method that pools or attends makes of them itself. A slide
+    that cannot be read has a row that says why. Example:
 
         pathology predict grades.pt features --out predictions.csv --maps maps
         pathology predict grades.pt biopsy.svs --out biopsy.csv
@@ -77,6 +78,7 @@ def predict(
             weights=weights,
             only=only,
             on_slide=lambda grade: shown.item(grade.line()),
+            on_tiles=shown.step,
             say=speeds.append,
         )
     failed = [grade for grade in found if grade.problem]
@@ -84,7 +86,7 @@ def predict(
         print(speed)
     print(f"{out} and {slides_table(out)}: {len(found)} slides, research use only")
     if failed:
-        print(f"{len(failed)} slides have no grade, see the last column of {slides_table(out)}")
+        print(f"{len(failed)} slides have no grade, see problem in {slides_table(out)}")
     if maps is not None:
         print(f"Maps: {len(draw_maps(out, maps))} pictures in {maps}")
     print(f"Next: pathology evaluate {out} --labels MANIFEST --out DIR")
@@ -93,7 +95,12 @@ def predict(
 
 def evaluate(
     predictions: Annotated[
-        Path, typer.Argument(metavar="CSV", help="What `pathology predict` wrote.")
+        list[Path],
+        typer.Argument(
+            metavar="CSV",
+            help="What `pathology predict` wrote; of folds all of their tables: each slide is "
+            "judged by the model that it did not teach.",
+        ),
     ],
     labels: Annotated[
         Path, typer.Option(metavar="MANIFEST", help="Table with slide_id, case_id, label, centre.")
@@ -104,7 +111,7 @@ def evaluate(
         typer.Option(
             metavar="PART",
             help="Only slides of this part of the manifest's column split, or all. Default: test, "
-            "where any slide is marked so.",
+            "where any slide is marked so; else all that did not teach the model.",
         ),
     ] = "",
 ) -> None:
@@ -114,18 +121,26 @@ def evaluate(
     error, and the share of tiles graded worse than their slide; of all and of each centre, with
     95 % intervals that draw whole cases. A column truth_path of the manifest names maps of grades:
     8-bit pictures of the whole slide, 0 unknown, k + 1 for grade k. Slides that are left out, say
-    for want of a label or a grade, are counted first; DIR/not_judged.csv names all of them.
+    for want of a label or a grade, are counted first; DIR/not_judged.csv names all of them. Slides
+    that taught the model, or chose it, are among them unless a part is judged; then a line names
+    them. Where a method has an answer of its own for slides, it is judged, too.
+    Examples:
+
+        pathology evaluate predictions.csv --labels slides.csv --out eval
+
+        pathology evaluate 0.csv 1.csv 2.csv --labels slides.csv --out folds
     """
-    from pipelines.evaluate import ALL
+    from pipelines.evaluate import NAMES, judged_slides
     from pipelines.evaluate import evaluate as judge
+    from pipelines.evaluate_levels import ALL
 
     found = judge(predictions, labels, out, split)
-    print(f"Judged: {'all slides' if found['part'] == ALL else found['part'] + ' slides'}")
-    for level in ("slide", "tile"):
-        figures = found[level].get(ALL)
+    print(f"Judged: {judged_slides(found)}")
+    for level, name in NAMES.items():
+        figures = found.get(level, {}).get(ALL)
         if figures is None:
             continue
-        print(f"{level}s of {figures['num_cases']} cases:")
+        print(f"{name.replace('_own', ' by the method itself')} of {figures['num_cases']} cases:")
         for name, value in figures.items():
             if name != "num_cases" and value["value"] == value["value"]:
                 print(

@@ -127,12 +127,13 @@ class Encoding:
             for one in vary
         ]  # fmt: skip
         self.encode_seconds += time.perf_counter() - start
-        if not np.isfinite(features).all():
+        with np.errstate(over="ignore"):
+            varied = [np.stack(augmented).astype(np.float16)] if augmented else []
+        if not (np.isfinite(features).all() and all(np.isfinite(v).all() for v in varied)):
             slide.problem = "failed: the encoder gave features that are no numbers"
             return
         slide.blocks.append(features)
-        if augmented:
-            slide.augmented.append(np.stack(augmented).astype(np.float16))
+        slide.augmented += varied
 
     def _variation(self, slide: Slide, number: int) -> Callable[[Tensor], Tensor]:
         """Varies images, a block of a slide in the same way at every run."""

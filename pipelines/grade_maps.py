@@ -41,10 +41,16 @@ def draw_map(slide: GradedTiles, path: Path) -> Path:
     figure = Figure(figsize=(6, 6 * shape[0] / shape[1] + 0.8), layout="constrained")
     axis = figure.subplots()
     axis.imshow(picture, interpolation="nearest", extent=(0, width, height, 0))
-    axis.set_title(f"Research use only. {slide.slide_id}: {slide.grade or '?'}", fontsize=9)
+    axis.set_title(f"Research use only. {title_of(slide)}", fontsize=9, wrap=True)
     axis.tick_params(labelsize=7)
     patches = [Patch(color=c, label=g) for c, g in zip(palette, slide.grades, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
     with publish(path) as scratch:
         figure.savefig(scratch, format="png", dpi=110)
     return path
+
+
+def title_of(slide: GradedTiles) -> str:
+    """A slide's id with its grade and how sure that is."""
+    sure = f" ({slide.sureness})" if slide.sureness else ""
+    return f"{slide.slide_id}: {slide.grade or '?'}{sure}"

@@ -11,6 +11,7 @@ from pipelines.prediction_tables import (
     read_slide_predictions,
     read_tile_predictions,
     slides_table,
+    sureness,
 )
 
 
@@ -37,9 +38,11 @@ def graded_slides(
             continue
         row = said[slide_id]
         width, height = slides.l0_size_S2[number].tolist()
+        grade = int(slides.grade_S[number])
+        sure = "" if grade < 0 else sureness(tiles.grades, grade, slides.probability_SC[number])
         yield GradedTiles(
             slide_id, tiles.grades, tiles.probability_NC[rows], tiles.l0_xy[rows],
             max(1, int(tiles.l0_edge_N[rows[0]])), (width, height),
             (int(row.get("l0_offset_x") or 0), int(row.get("l0_offset_y") or 0)),
-            float(row["mpp"]) if row.get("mpp") else None, row["grade"],
+            float(row["mpp"]) if row.get("mpp") else None, row["grade"], sure,
         )  # fmt: skip

@@ -5,10 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pathology.core.manifest import Manifest, SlideRecord
-from pipelines.prediction_tables import SlidePredictions, TilePredictions, slides_table
+from pipelines.prediction_tables import SlidePredictions, TilePredictions
 
 NO_SLIDE_FIGURES = "left out of the figures of slides"  # tiles with maps of grades still count
 DETAILED = ("rejected", "unknown_labels", "failed", "unknown_grades")
@@ -38,7 +37,7 @@ class Reason:
 
 
 def left_out(
-    predictions: Path,
+    names: tuple[str, str],
     tiles: TilePredictions,
     slides: SlidePredictions,
     manifest: Manifest,
@@ -46,9 +45,10 @@ def left_out(
 ) -> dict[str, Reason]:
     """Reasons by their names in metrics.json, those that no slide has among them.
 
+    names   of the tables of tiles and of slides
     judged  slides of the part that is judged, their labels as the predictions call them
     """
-    table, grades = slides_table(predictions).name, tiles.grades
+    (tile_table, table), grades = names, tiles.grades
     with_tiles, in_manifest = dict.fromkeys(tiles.slide_N.tolist()), set(manifest.slide_ids)
     rows = {name: number for number, name in enumerate(slides.slide_ids)}
     labels = {name: record.label for name, record in judged.items()}
@@ -83,7 +83,7 @@ def left_out(
             dict.fromkeys((n for n in labelled if n not in rows and n not in with_tiles), ""),
         ),
         "not_in_slides": Reason(
-            "not judged", f"tiles in {predictions.name}, but no row in {table}", "Predict again",
+            "not judged", f"tiles in {tile_table}, but no row in {table}", "Predict again",
             dict.fromkeys((n for n in labels if n in with_tiles and n not in rows), ""),
         ),
         "failed": Reason(
@@ -91,11 +91,11 @@ def left_out(
             {name: problem for name, problem in failed.items() if problem},
         ),
         "unknown_grades": Reason(
-            NO_SLIDE_FIGURES, f"grades in {table} that are no column of {predictions.name}",
+            NO_SLIDE_FIGURES, f"grades in {table} that are no column of {tile_table}",
             "Predict again", {name: _strange(text, grades) for name, text in texts.items()},
         ),
         "no_tiles": Reason(
-            "left out of the figures of tiles", f"no tiles in {predictions.name}", "Predict again",
+            "left out of the figures of tiles", f"no tiles in {tile_table}", "Predict again",
             dict.fromkeys((n for n in labelled if n in rows and n not in failed
                            and n not in with_tiles), ""),
         ),

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pathology.core.errors import ArtifactError, ManifestError
 from pathology.core.table import Table, delimiter_of, read_csv
 
-PREFIX = "prob_"
+PREFIX, OWN_PREFIX = "prob_", "own_"
 SUM_TOLERANCE = 0.05  # of probabilities with two decimals, of ten classes
+ANSWERS = {"true": True, "false": False}  # in a column; others are not known
 FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
 
 
@@ -41,6 +42,8 @@ class SlidePredictions:
     """predictions.slides.csv: a row for each slide; grade -1 where there is none.
 
     grade_texts  what stands in the column grade, which may be none of grade_names
+    is_taught    whether the model learned from the slide; None where that is not known
+    own_SC       probabilities by the method itself; nan where there are none
     """
 
     slide_ids: tuple[str, ...]
@@ -50,6 +53,8 @@ class SlidePredictions:
     grade_texts: tuple[str, ...]
     problems: tuple[str, ...]
     grade_names: tuple[str, ...]
+    is_taught: tuple[bool | None, ...]
+    own_SC: NDArray[np.float64]
 
 
 def slides_table(out: Path) -> Path:
@@ -140,6 +145,7 @@ def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredicti
     slide_ids = tuple(row["slide_id"] for row in rows)
     grade_S = [grades.index(row["grade"]) if row["grade"] in grades else -1 for row in rows]
     probability_SC = _numbers(path, rows, names, blank="nan")
+    own_SC = _numbers(path, rows, [OWN_PREFIX + grade for grade in grades], blank="nan")
     l0_size = _numbers(path, rows, ["l0_width", "l0_height"], blank="0")
     first: dict[str, int] = {}
     for number, (slide_id, grade) in enumerate(zip(slide_ids, grade_S, strict=True)):
@@ -148,10 +154,10 @@ def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredicti
                 f"{_at(path, slide_id, number)}: it stands in row {first[slide_id] + 1}, too. "
                 "Predict again, or leave one of them"
             )
-        row_C = probability_SC[number]
-        has_some = grade >= 0 or not np.isnan(row_C).all()
-        if has_some and not _are_probabilities(row_C):
-            raise _no_probabilities(path, slide_id, number, row_C)
+        for row_C, is_needed in ((probability_SC[number], grade >= 0), (own_SC[number], False)):
+            has_some = is_needed or not np.isnan(row_C).all()
+            if has_some and not _are_probabilities(row_C):
+                raise _no_probabilities(path, slide_id, number, row_C)
     return SlidePredictions(
         slide_ids,
         np.array(grade_S, np.int64),
@@ -160,7 +166,36 @@ def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredicti
         tuple(row["grade"] for row in rows),
         tuple(row.get("problem", "") for row in rows),
         grades,
+        tuple(ANSWERS.get(row.get("is_taught", "").lower()) for row in rows),
+        own_SC,
     )
+
+
+def entropy_of(probability_C: NDArray[np.float64]) -> float:
+    """Entropy of grades over its greatest value: 0 sure, 1 anything.
+
+    >>> entropy_of(np.array([1.0, 0.0])), entropy_of(np.array([0.5, 0.5]))
+    (0.0, 1.0)
+    """
+    nats = -(probability_C * np.log(np.maximum(probability_C, 1e-12))).sum()
+    return abs(float(nats / np.log(len(probability_C))))
+
+
+def sureness(grades: Sequence[str], grade: int, probability_C: NDArray[np.float64]) -> str:
+    """How sure the grade of a slide is, for people.
+
+    A grade between others may be the middle one and not probable itself: what was decided is that
+    it is this one or a worse one.
+
+    >>> sureness(("healthy", "low", "high"), 1, np.array([0.46, 0.04, 0.5]))
+    'it or worse 0.54, entropy 0.76'
+    >>> sureness(("healthy", "low", "high"), 0, np.array([0.9, 0.06, 0.04]))
+    '0.90, entropy 0.36'
+    """
+    is_between = 0 < grade < len(grades) - 1
+    chance = probability_C[grade:].sum() if is_between else probability_C[grade]
+    said = "it or worse " if is_between else ""
+    return f"{said}{chance:.2f}, entropy {entropy_of(probability_C):.2f}"
 
 
 def read_rows(path: Path) -> Table:
@@ -230,7 +265,8 @@ def _number(path: Path, number: int, row: Mapping[str, str], name: str, blank: s
     """One cell; a probability may have a decimal comma, which in a corner would part thousands."""
     text = row.get(name) or blank
     try:
-        return float(text.replace(",", ".") if name.startswith(PREFIX) else text)
+        is_fraction = name.startswith((PREFIX, OWN_PREFIX))
+        return float(text.replace(",", ".") if is_fraction else text)
     except ValueError as error:
         where = _at(path, row["slide_id"], number)
         raise ArtifactError(f"{where}: {name} is {text!r}, no number") from error

@@ -31,13 +31,27 @@ class Shown(Protocol):
 def progress(
     title: str, num_items: int, unit: str = "tiles", items: str = "slides"
 ) -> Iterator[Shown]:
-    """Show work on num_items items; on standard error, so that output can be piped."""
+    """Show work on num_items items; on standard error, so that output can be piped.
+
+    Where units are told, how many a second, and what time is left for the items.
+    """
     if not sys.stderr.isatty():
-        yield _Lines(num_items)
+        yield _Lines(num_items, unit)
         return
     bar = _Bar(title, num_items, unit, items)
     with bar.bar:
         yield bar
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a clock shows them, to the second.
+
+    >>> clock(7.4), clock(754), clock(7300)
+    ('0:07', '12:34', '2:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager
@@ -118,15 +132,24 @@ def _counting_lines(title: str, total: int, unit: str) -> Callable[[int, str], N
 
 
 class _Lines:
-    def __init__(self, num_items: int) -> None:
-        self.num_items, self.num_done = num_items, 0
+    def __init__(self, num_items: int, unit: str) -> None:
+        self.num_items, self.num_done, self.unit = num_items, 0, unit
+        self.num_units, self.start = 0, time.perf_counter()
 
     def step(self, num: int) -> None:
-        """Nothing: a line for each slide is enough in a log."""
+        """Only counted: a line for each slide is enough in a log."""
+        self.num_units += num
 
     def item(self, line: str) -> None:
         self.num_done += 1
-        print(f"[{self.num_done}/{self.num_items}] {line}", file=sys.stderr, flush=True)
+        pace = self._pace() if self.num_units else ""
+        print(f"[{self.num_done}/{self.num_items}] {line}{pace}", file=sys.stderr, flush=True)
+
+    def _pace(self) -> str:
+        seconds = max(time.perf_counter() - self.start, 1e-9)
+        left = seconds / self.num_done * max(0, self.num_items - self.num_done)
+        rate = self.num_units / seconds
+        return f" [{rate:,.0f} {self.unit}/s, {clock(left)} left]"
 
 
 class _Bar:

@@ -21,7 +21,7 @@ from pathology.evaluation.sections import (
 from pipelines.run_config import RunFolder
 
 ALL = "all"
-LEVELS = {"slide": "Slides", "tile": "Tiles"}
+LEVELS = {"slide": "Slides", "slide_own": "Slides by the method itself", "tile": "Tiles"}
 KINDS = {"source": "slides alone", "target": "labels of the pictures that do not test"}
 
 
@@ -130,7 +130,7 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
     }
     said = [f"{name}: {problem.rstrip('.')}" for name, problem in others.items()]
     said += found.get("not_judged", [])
-    if found.get("part") == ALL:
+    if found.get("part") == ALL and found.get("judged_taught") != []:
         said.append(
             "no slide is marked test: slides that taught are judged here, too, and figures flatter"
         )

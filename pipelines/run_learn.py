@@ -16,12 +16,13 @@ from pipelines.first_process import is_first, tell
 from pipelines.grade_maps import draw_maps
 from pipelines.predict import predict
 from pipelines.prediction_tables import slides_table
-from pipelines.progress import counting, progress, telling
+from pipelines.progress import progress
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.run_stores import stores_of
 from pipelines.stages import Stage
 from pipelines.tile_truth import truth_digest
 from pipelines.weak_inputs import num_slides
+from pipelines.weak_progress import training_progress
 from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
 
@@ -115,8 +116,9 @@ def _extract(run: Planned) -> int:
 def _train(run: Planned, config: WeakConfig) -> int:
     options = WeakOptions(device=run.options.device, num_devices=run.options.num_devices)
     plan = plan_weak(run.folder.features, run.manifest, config, options, tell)
-    with counting("weak", plan.num_steps, "steps", is_shown=is_first()) as show:
-        train_planned(plan, run.folder.weak, options, on_step=telling(show), say=tell)
+    shown = training_progress("weak", plan.num_steps, plan.tiles_per_step, is_shown=is_first())
+    with shown as on_step:
+        train_planned(plan, run.folder.weak, options, on_step=on_step, say=tell)
     return 0
 
 
@@ -126,7 +128,7 @@ def _predict(run: Planned) -> int:
         found = predict(
             folder.weak, folder.features, folder.predictions,
             device=device_of(run.options.device), say=print,
-            on_slide=lambda grade: shown.item(grade.line()),
+            on_slide=lambda grade: shown.item(grade.line()), on_tiles=shown.step,
         )  # fmt: skip
     folder.maps.mkdir(exist_ok=True)
     draw_maps(folder.predictions, folder.maps)

@@ -153,5 +153,6 @@ def _microscope(run: Planned, config: AdaptConfig, pictures: TileInput, methods:
             )  # fmt: skip
         code = max(code, int(any(grade.problem for grade in found)))
         if pictures.path.is_file() and any(slide.label for slide in pictures.slides):
-            evaluate(out, images, run.folder.scope_evaluation(method), class_map=config.class_map)
+            place = run.folder.scope_evaluation(method)
+            evaluate(out, images, place, class_map=config.class_map)
     return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -58,10 +58,14 @@ class Spent:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Probabilities (N, C) of a slide's tiles; or a problem."""
+    """Probabilities (N, C) of a slide's tiles; or a problem.
+
+    own_C  those of the slide by the method itself, where it has an answer to slides
+    """
 
     slide: TiledSlide
     tile_NC: NDArray[np.float64] | None = None
+    own_C: NDArray[np.float64] | None = None
     problem: str = ""
 
 
@@ -81,11 +85,13 @@ _Read = tuple[_Piece, NDArray[Any] | None, str]  # tiles or features, or a fault
 class Scoring:
     """A classifier and the threads that read for it.
 
-    spent  grows as slides are scored
+    on_tiles  told how many tiles were scored, as it goes
+    spent     grows as slides are scored
     """
 
     classifier: Classifier
     pool: ThreadPoolExecutor
+    on_tiles: Callable[[int], None] = lambda num: None
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
@@ -101,6 +107,7 @@ class Scoring:
                 problem = problem or fault
                 if features is not None:
                     parts.append(features)
+                    self.on_tiles(len(features))
                 if piece.is_last:
                     yield self._finish(piece.slide, parts, problem)
                     parts, problem = [], ""
@@ -178,9 +185,10 @@ class Scoring:
         start = time.perf_counter()
         try:
             features = torch.cat(parts).to(self.classifier.device)
-            tile_NC = score_bag(self.classifier.model, features).tile_NC
+            found = score_bag(self.classifier.model, features)
         except FAULTS as fault:
             return Scored(slide, problem=reason_of(fault))
         self.spent.num_tiles += slide.num_tiles
         self.spent.network += time.perf_counter() - start
-        return Scored(slide, tile_NC)
+        own_C = found.slide_C if self.classifier.has_own_answer else None
+        return Scored(slide, found.tile_NC, own_C)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathology.core.artifact import publish
+from pathology.core.errors import ArtifactError
 from pathology.data.ahead import ahead
 from pathology.data.tile_source import FeatureTiles, SlideTable, StoreTiles, TileSource
 from pathology.interop.h5_features import read_augmented, read_features
@@ -55,6 +56,7 @@ def number_tiles(
     cache      file that features are put into one after the other, to be mapped
     num_train  slides, the first ones, that are trained on: of these alone varied tiles are drawn
     is_first   whether this process writes the files; the others find them
+    Raises ArtifactError where features of varied tiles are no numbers.
     """
     table = SlideTable(
         tuple(slide.record.slide_id for slide in slides),
@@ -87,8 +89,20 @@ def _write_augmented(
 ) -> None:
     """The same of the varied tiles, those of one tile beside each other."""
     shape = (sum(slide.num_tiles for slide in slides), num_augmented, num_features)
-    found = (read_augmented(s.path)[:num_augmented].transpose(1, 0, 2) for s in slides)
+    found = (_read_augmented(s, num_augmented).transpose(1, 0, 2) for s in slides)
     _write_array(cache, np.dtype(np.float16), shape, found)
+
+
+def _read_augmented(slide: TiledSlide, num_augmented: int) -> NDArray[np.float16]:
+    """Features (K, N, F) of a slide's varied tiles."""
+    found = read_augmented(slide.path)[:num_augmented]
+    num_wrong = int(np.count_nonzero(~np.isfinite(found).all(axis=(0, 2))))
+    if num_wrong:
+        raise ArtifactError(
+            f"{slide.record.slide_id}: {num_wrong} of {slide.num_tiles} tiles have variations "
+            "whose features are no numbers. Extract them again, or leave that slide out"
+        )
+    return found
 
 
 def _write_array(

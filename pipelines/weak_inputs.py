@@ -154,22 +154,37 @@ def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> Label
                 f"{slide.record.slide_id}: its label {slide.record.label!r} is not among the "
                 f"grades {', '.join(ordered)}. Add it at its place, benign first"
             )
-    require_alike(labelled)
+    tiles = require_alike(labelled)
     return LabelledSlides(
-        kind, tuple(labelled), labelled[0].tiles, tuple(ordered), tuple(problems), tuple(remarks)
+        kind, tuple(labelled), tiles, tuple(ordered), tuple(problems), tuple(remarks)
     )
 
 
-def require_alike(slides: Sequence[TiledSlide]) -> None:
-    """Raise ContractError where tiles of two slides differ in kind, naming both."""
-    first = slides[0]
-    for slide in slides[1:]:
-        wrong = differences(first.tiles, slide.tiles)
-        if wrong:
+def require_alike(slides: Sequence[TiledSlide]) -> TileContract:
+    """What the tiles of all slides are: what some do not say, others do.
+
+    Raises ContractError where tiles of two slides differ in kind, naming both.
+    """
+    known = slides[0].tiles
+    for number, slide in enumerate(slides[1:], start=1):
+        if differences(known, slide.tiles):
+            other = next(s for s in slides[:number] if differences(s.tiles, slide.tiles))
+            wrong = differences(other.tiles, slide.tiles)
             raise ContractError(
-                f"{slide.record.slide_id} is not as {first.record.slide_id}: {'; '.join(wrong)}. "
+                f"{slide.record.slide_id} is not as {other.record.slide_id}: {'; '.join(wrong)}. "
                 "Make all tiles or features alike, or leave that slide out"
             )
+        known = _completed(known, slide.tiles)
+    return known
+
+
+def _completed(known: TileContract, more: TileContract) -> TileContract:
+    """What is known, and for the rest what more says; an encoder brings what goes with it."""
+    names = ["size_px", "mpp", "weights", "num_features"]
+    if not known.encoder:
+        names += ["encoder", "encoder_px", "blocks_left", "map_shape"]
+    said = {name: getattr(known, name) or getattr(more, name) for name in names}
+    return known.model_copy(update=said)
 
 
 def require_several_grades(found: LabelledSlides, slide_ids: Sequence[str], part: str) -> None:

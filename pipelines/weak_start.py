@@ -1,9 +1,11 @@
-"""Start a training from the weights of another: the head, and the encoder where there is one."""
+"""What a training starts from: its encoder, and the weights of another model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from pathology.core.errors import ConfigError
 from pathology.models.card import TileContract, load_classifier, require_match
@@ -11,6 +13,45 @@ from pathology.models.encoder import Encoder, make_encoder
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier
 from pipelines.encoding import weights_digest
+
+
+def encoder_that_learns(
+    tiles: TileContract, config: WeakConfig, weights: Path | None, *, is_pixels: bool
+) -> Encoder | None:
+    """The encoder of pixels, or of maps that were kept for its last blocks; of features none.
+
+    tiles    what training is given
+    weights  file of the encoder's; None: those that come with it
+    """
+    if tiles.blocks_left:
+        encoder = encoder_of_maps(tiles, config, weights)
+    elif is_pixels:
+        encoder = make_encoder(config.encoder, weights=weights)
+        encoder.learn_last(config.encoder_blocks if config.encoder_rate else 0)
+    else:
+        return None
+    if config.batch_norm == "frozen":
+        encoder.keep_statistics()
+    return encoder.to(memory_format=torch.channels_last)  # faster on a CPU
+
+
+def contract_of(
+    tiles: TileContract, config: WeakConfig, encoder: Encoder | None, *, is_pixels: bool
+) -> TileContract:
+    """What a model is to be given; by its maps, a model of their last blocks knows them.
+
+    encoder  as it is now; None: the tiles came as features
+    """
+    if encoder is None or not is_pixels:
+        return tiles
+    return tiles.model_copy(
+        update={
+            "encoder": encoder.name,
+            "weights": weights_digest(encoder),
+            "encoder_px": config.tile_px,
+            "num_features": encoder.num_features,
+        }
+    )
 
 
 def encoder_of_maps(tiles: TileContract, config: WeakConfig, weights: Path | None) -> Encoder:

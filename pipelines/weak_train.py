@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from pathology.core.errors import ConfigError
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.data.splits import Split, in_no_part, read_clam, require_apart, split_of_manifest
 from pathology.models.card import ModelCard
@@ -45,6 +48,11 @@ class WeakPlan:
         """At most; it may end before."""
         return self.config.epochs * self.config.steps_per_epoch
 
+    @property
+    def tiles_per_step(self) -> int:
+        """Of all slides of a batch."""
+        return self.config.slides_per_step * self.config.tiles_per_slide
+
 
 def plan_weak(
     path: Path,
@@ -59,11 +67,11 @@ def plan_weak(
     there is nothing to train on.
     """
     started, found = now(), read_labelled(path, labels, config.grades)
-    config = WeakConfig.model_validate(config.model_dump() | {"grades": found.grades})
+    config = _with_grades(config, found.grades)
     for line in (*found.remarks, *found.problems):
         say(line)
     split = _split(found, options, config.seed, say)
-    for line in (*_lacking(found, split), *_without_varied(found, split)):
+    for line in (*_unchosen(found, split), *_lacking(found, split), *_without_varied(found, split)):
         say(line)
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
     num = sum(slide.num_tiles for slide in _that_train(found, split))
@@ -83,7 +91,8 @@ def train_planned(
     """Train, and save the model to out.
 
     Beside it, in OUT.run, lie metrics.jsonl, epochs.jsonl, curves.png and the checkpoint that the
-    same command goes on from.
+    same command goes on from; best.pt, the best model so far, and at the end last.pt, the one of
+    the last epoch.
     """
     training = Training(plan.found, plan.split, plan.root, out, plan.config, options)
     card = training.run(on_step, say)
@@ -120,13 +129,39 @@ def _that_train(found: LabelledSlides, split: Split) -> list[TiledSlide]:
     return [slide for slide in found.slides if slide.record.slide_id in ids]
 
 
+def _with_grades(config: WeakConfig, grades: tuple[str, ...]) -> WeakConfig:
+    """The settings with the grades that labels have. Raises ConfigError where they do not fit."""
+    try:
+        return WeakConfig.model_validate(config.model_dump() | {"grades": grades})
+    except ValidationError as error:
+        said = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise ConfigError(f"{said}. By their labels the slides are {', '.join(grades)}") from error
+
+
+def _unchosen(found: LabelledSlides, split: Split) -> list[str]:
+    """A line where no slides choose, or where those that do are of one grade."""
+    label_of = {slide.record.slide_id: slide.record.label for slide in found.slides}
+    there = {label_of[slide_id] for slide_id in split.val}
+    if not there:
+        return [
+            "no slides choose: all epochs are trained, the last one is kept, and what grades a "
+            "slide is learned from slides that train, which flatter it. Put some into val"
+        ]
+    if len(there) == 1:
+        return [
+            f"the slides that choose all have one label ({there.pop()}): all epochs are trained "
+            "and the last one is kept. Put slides of other grades into val"
+        ]
+    return []
+
+
 def _lacking(found: LabelledSlides, split: Split) -> list[str]:
     """A line for each grade that no training slide has, or none of those that choose."""
     label_of = {slide.record.slide_id: slide.record.label for slide in found.slides}
     lines = []
     for part, said in (("train", "cannot be learned"), ("val", "is not chosen by")):
         there = {label_of[slide_id] for slide_id in getattr(split, part)}
-        lacking = [grade for grade in found.grades if grade not in there]
+        lacking = [grade for grade in found.grades if there and grade not in there]
         lines += [f"no {part} slide is {grade}: that grade {said}" for grade in lacking]
     return lines
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pathology import __version__
-from pathology.core.artifact import content_digest, fingerprint, write_text
-from pathology.core.config import StageConfig
 from pathology.core.errors import ConfigError
 from pathology.core.run_record import num_cores
 from pathology.data.ahead import Ahead
@@ -23,30 +18,30 @@ from pathology.data.augment import augment
 from pathology.data.bag_sampler import draw_bags
 from pathology.data.splits import Split
 from pathology.data.tile_source import SlideTable, StoreTiles
-from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
-from pathology.models.card import SCHEMA, ModelCard, TileContract, save_classifier
+from pathology.evaluation.slide_ranking import auroc_error
+from pathology.models.card import ModelCard, save_classifier, taught_by
 from pathology.models.encode import to_images
-from pathology.models.encoder import Encoder, make_encoder
+from pathology.models.encoder import Encoder
 from pathology.models.kept_maps import KeptMaps
-from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
-from pathology.training.loop import Loop, Values, fit, read_metrics
+from pathology.training.loop import Loop, Values, fit
 from pathology.training.tensorboard import also_to
 from pathology.weak.bag import BagBatch
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier, bag_network
+from pathology.weak.predict import SlideScores
 from pathology.weak.slide_rule import fit_slide_rule
 from pathology.weak.step import WeakStep
-from pipelines.features import weights_digest
 from pipelines.tile_places import truth_of_slides
 from pipelines.weak_data import BlockReader, number_tiles
+from pipelines.weak_epochs import EpochLog, order_reached, slide_figures
 from pipelines.weak_inputs import LabelledSlides
+from pipelines.weak_recipe import recipe_of, training_data
 from pipelines.weak_scores import own_scores, score_slides
-from pipelines.weak_start import encoder_of_maps, start_from
+from pipelines.weak_start import contract_of, encoder_that_learns, start_from
 
 DEPTH = 3  # batches that are made ahead, at least
 MOST_AHEAD = 8  # at most, where there are cores to make them
-DRAW_EVERY_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -108,13 +103,19 @@ class Training:
         self.fabric.barrier()
         if not is_first:
             self.tiles = number_tiles(found, self.slides, cache, self.num_train, is_first=False)
-        self.truth_N = self._truth(root)
+        maps = root if config.method == "oracle" else None  # of grades, which teach it alone
+        train = self.slides[: self.num_train]
+        self.truth_N = truth_of_slides(train, maps) if maps else np.zeros(0, np.int64)
+        self.data = training_data(self.slides, self.num_train, maps)
+        self.taught = taught_by([slide.record for slide in self.slides], options.start)
         cores = num_cores()
         self.pool = ThreadPoolExecutor(cores)
         self.depth = min(max(DEPTH, cores), MOST_AHEAD) if self.tiles.is_pixels else 1
         kept = KeptMaps(self.folder, int(self.tiles.table.num_S.sum()))
         self.reader = BlockReader(self.tiles, self.pool, kept, self.device, config.tile_px)
-        self.wait_seconds, self.drawn = 0.0, time.monotonic()
+        self.log = EpochLog(self.folder, out.stem, config.steps_per_epoch)
+        self.wait_seconds = 0.0
+        self.scored: list[SlideScores] = []  # of the last epoch, of the slides that choose
 
     @property
     def train_table(self) -> SlideTable:
@@ -123,15 +124,21 @@ class Training:
         return SlideTable(table.slide_ids[:num], table.grade_S[:num], table.num_S[:num])
 
     def run(self, on_step: Callable[[int, Values], None], say: Callable[[str], None]) -> ModelCard:
-        """Train, and save the weights that validated best."""
+        """Train, and save the weights that validated best.
+
+        Raises ConfigError where the loss becomes no number.
+        """
         config, table = self.config, self.train_table
         torch.manual_seed(config.seed)
-        encoder = self._encoder()
-        num_features = encoder.num_features if encoder else self.found.tiles.num_features
-        recipe = self._recipe(num_features, encoder)
+        tiles, start_model = self.found.tiles, self.options.start
+        encoder = encoder_that_learns(
+            tiles, config, self.options.weights, is_pixels=self.tiles.is_pixels
+        )
+        num_features = encoder.num_features if encoder else tiles.num_features
+        recipe = recipe_of(config, self.data, num_features, encoder, start_model)
         model = BagClassifier(bag_network(config, num_features), encoder)
-        if self.options.start is not None:
-            start_from(model, self.options.start, config.grades)
+        if start_model is not None:
+            start_from(model, start_model, config.grades)
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
         step = WeakStep(
             config, model, table.slide_N, table.grade_N,
@@ -142,14 +149,11 @@ class Training:
             on_step = also_to(self.folder / "tensorboard", on_step)
         loop = Loop(step.total_steps, every=config.steps_per_epoch, keep=config.steps_per_epoch)
         draw = Ahead(self.pool, self._draw, loop.steps, self.depth)
-
-        def validate(done: int) -> bool:
-            return self._validate(step, done // config.steps_per_epoch)
-
         start = fit(
             step, draw, loop, self.folder, recipe,
-            is_first=self.fabric.is_global_zero, on_step=on_step, before_keep=validate,
-            on_keep=lambda done: self._show(step, is_last=False),
+            is_first=self.fabric.is_global_zero, on_step=on_step,
+            before_keep=lambda done: self._validate(step, done),
+            on_keep=lambda done: self._keep(step, encoder),
         )  # fmt: skip
         if start:
             say(f"went on from step {start} of an earlier run")
@@ -158,13 +162,8 @@ class Training:
                 f"ended after epoch {len(step.history)} of {config.epochs}: {config.patience} "
                 f"without one as good as epoch {step.best['epoch']:.0f}, which is kept"
             )
-        if self.fabric.is_global_zero:
-            self._show(step, is_last=True)
         self.wait_seconds = draw.seconds
-        card = self._card(step, encoder)
-        if self.fabric.is_global_zero:
-            save_classifier(self.out, card, step.best["weights"])
-            self.tiles.remove_files()
+        card = self._finish(step, encoder)
         self.pool.shutdown()
         return card
 
@@ -195,103 +194,84 @@ class Training:
             torch.from_numpy(truth).to(self.device),
         )
 
-    def _validate(self, step: WeakStep, epoch: int) -> bool:
+    def _validate(self, step: WeakStep, done: int) -> bool:
         """Score the slides that choose, remember the best weights, and say whether to give up."""
-        val = range(self.num_train, len(self.slides))
-        found = [scores.slide_C for _, scores in score_slides(step.bare, self.reader, val)]
+        epoch, val = done // self.config.steps_per_epoch, range(self.num_train, len(self.slides))
+        self.scored = [scores for _, scores in score_slides(step.bare, self.reader, val)]
+        for scores in self.scored:
+            step.require_numbers(scores.tile_NC, done)
         grade_S = self.tiles.table.grade_S[self.num_train :]
-        value = mean_auroc(np.array(found), grade_S) if len(found) else float("nan")
-        if np.isnan(value):
-            return step.keep_best(epoch, -1.0)
-        return step.keep_best(epoch, round(value, 6), lambda best: auroc_error(best, grade_S))
+        value = order_reached(self.scored, grade_S)
+        if value < 0:
+            return step.keep_best(epoch, value)
+        return step.keep_best(epoch, value, lambda best: auroc_error(best, grade_S))
 
-    def _show(self, step: WeakStep, *, is_last: bool) -> None:
-        """Write epochs.jsonl anew, and draw the curves now and then, which takes a second."""
-        lines = "".join(json.dumps(row) + "\n" for row in step.history)
-        write_text(self.folder / "epochs.jsonl", lines)
-        if not is_last and time.monotonic() - self.drawn < DRAW_EVERY_S:
-            return
-        self.drawn = time.monotonic()
-        rows = read_metrics(self.folder / "metrics.jsonl")
-        validated = [row | past for row, past in zip(rows, step.history, strict=False)]
-        draw_curves(validated, self.folder / "curves.png", self.out.stem)
+    def _keep(self, step: WeakStep, encoder: Encoder | None) -> None:
+        """Show the epoch; where no weights were better, those of now become a model, too."""
+        self.log.show(step.history, is_last=False)
+        epoch, value = step.best["epoch"], step.best["value"]
+        if epoch == len(step.history):
+            card = self._card(encoder, epoch, value, self.scored)
+            save_classifier(self.folder / "best.pt", card, step.best["weights"])
 
-    def _card(self, step: WeakStep, encoder: Encoder | None) -> ModelCard:
-        """The card of the best weights, with the slide rule that the choosing slides teach."""
-        step.bare.load_state_dict(step.best["weights"])
-        val = range(self.num_train, len(self.slides))
-        learn = val if len(val) else range(self.num_train)
-        scored = [scores for _, scores in score_slides(step.bare, self.reader, learn)]
-        grade_S = self.tiles.table.grade_S[list(learn)]
-        rule = fit_slide_rule([scores.tile_NC for scores in scored], grade_S)
+    def _finish(self, step: WeakStep, encoder: Encoder | None) -> ModelCard:
+        """Save the last weights in the folder and the best ones as the model; returns its card."""
+        is_first, best, num_epochs = self.fabric.is_global_zero, step.best, len(step.history)
+        scored = self.scored or self._score(step)  # none where training had ended before
+        if is_first:
+            self.log.show(step.history, is_last=True)
+            last = self._card(encoder, num_epochs, step.history[-1]["validation"], scored)
+            save_classifier(self.folder / "last.pt", last, step.weights())
+        if best["epoch"] != num_epochs:
+            step.bare.load_state_dict(best["weights"])
+            scored = self._score(step)
+        card = self._card(encoder, best["epoch"], best["value"], scored)
+        if is_first:
+            save_classifier(self.out, card, best["weights"])
+            self.tiles.remove_files()
+        return card
+
+    @property
+    def teachers(self) -> range:
+        """The slides that teach the slide rule: those that choose; where none do, that train."""
+        num_train, num = self.num_train, len(self.slides)
+        return range(num_train, num) if num > num_train else range(num_train)
+
+    def _score(self, step: WeakStep) -> list[SlideScores]:
+        return [scores for _, scores in score_slides(step.bare, self.reader, self.teachers)]
+
+    def _card(
+        self, encoder: Encoder | None, epoch: int, value: float, scored: Sequence[SlideScores]
+    ) -> ModelCard:
+        """The card of the network's present weights, with the slide rule that its scores teach.
+
+        scored  of the slides that teach it; none: a slide is the mean of its tiles
+        """
+        num_val, grade_S = len(self.slides) - self.num_train, self.tiles.table.grade_S
+        grade_S = grade_S[list(self.teachers)]
+        tiles_S = [scores.tile_NC for scores in scored]
+        rule = fit_slide_rule(tiles_S, grade_S) if scored else None
+        figures = (
+            slide_figures(rule, scored, grade_S, self.config.grades) if rule and num_val else {}
+        )
         num_S = self.tiles.table.num_S
         return ModelCard(
             grades=self.config.grades,
-            tiles=self._contract(encoder),
+            tiles=contract_of(
+                self.found.tiles, self.config, encoder, is_pixels=self.tiles.is_pixels
+            ),
             method=self.config.method,
             settings=self.config.model_dump(mode="json"),
-            slide_rule=rule.model_dump(mode="json"),
-            num_slides={"train": self.num_train, "val": len(val)},
+            slide_rule=rule.model_dump(mode="json") if rule else None,
+            num_slides={"train": self.num_train, "val": num_val},
             num_tiles={
                 "train": int(num_S[: self.num_train].sum()),
                 "val": int(num_S[self.num_train :].sum()),
             },
             centres=tuple(sorted({s.record.centre for s in self.slides if s.record.centre})),
-            training_data=self._data(),
-            metrics={"val_mean_auroc": step.best["value"], "epoch": float(step.best["epoch"])},
+            training_data=self.data,
+            taught=self.taught,
+            metrics={"val_mean_auroc": value, "epoch": float(epoch)} | figures,
             has_encoder=encoder is not None,
             version=__version__,
         )
-
-    def _contract(self, encoder: Encoder | None) -> TileContract:
-        """What the model is to be given; by its maps, a model of their last blocks knows them."""
-        tiles = self.found.tiles
-        if encoder is None or not self.tiles.is_pixels:
-            return tiles
-        return tiles.model_copy(
-            update={
-                "encoder": encoder.name,
-                "weights": weights_digest(encoder),
-                "encoder_px": self.config.tile_px,
-                "num_features": encoder.num_features,
-            }
-        )
-
-    def _encoder(self) -> Encoder | None:
-        """The encoder of pixels, or of maps that were kept for its last blocks, or None."""
-        config = self.config
-        if self.found.tiles.blocks_left:
-            encoder = encoder_of_maps(self.found.tiles, config, self.options.weights)
-        elif self.tiles.is_pixels:
-            encoder = make_encoder(config.encoder, weights=self.options.weights)
-            encoder.learn_last(config.encoder_blocks if config.encoder_rate else 0)
-        else:
-            return None
-        if config.batch_norm == "frozen":
-            encoder.keep_statistics()
-        return encoder.to(memory_format=torch.channels_last)  # faster on a CPU
-
-    def _truth(self, root: Path) -> NDArray[np.int64]:
-        """Grades of the training tiles themselves, for the oracle alone."""
-        if self.config.method != "oracle":
-            return np.zeros(0, np.int64)
-        return truth_of_slides(self.slides[: self.num_train], root)
-
-    def _data(self) -> str:
-        """Digest of the tiles and labels of the slides, in their order."""
-        inputs = {
-            f"{slide.record.slide_id}": f"{slide.digest} {slide.record.label}"
-            for slide in self.slides
-        }
-        return fingerprint("training data", SCHEMA, StageConfig(), inputs)
-
-    def _recipe(self, num_features: int, encoder: Encoder | None) -> str:
-        """Fingerprint of all that shapes the weights; the encoder is as it came."""
-        inputs = {
-            "data": self._data(), "num_train": str(self.num_train), "features": str(num_features)
-        }  # fmt: skip
-        if encoder is not None:
-            inputs["encoder"] = weights_digest(encoder)
-        if self.options.start is not None:
-            inputs["start"] = content_digest(self.options.start)
-        return fingerprint("weak training", SCHEMA, self.config, inputs)

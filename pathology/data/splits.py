@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from pathology.core.table import csv_text
 
 SHARE_TOLERANCE = 0.02  # of the share of cases that are set aside
 MOST_PARTS = 10
+FLOAT_ID = re.compile(r"\d+\.0")
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,17 @@ def folds(slides: Sequence[SlideRecord], num_folds: int, seed: int) -> list[Spli
 
 
 def leave_centres_out(slides: Sequence[SlideRecord], val_share: float, seed: int) -> list[Split]:
-    """A split for each centre: it tests, the others train. Raises ManifestError for one centre."""
+    """A split for each centre: it tests, the others train.
+
+    Raises ManifestError for one centre alone, and for a case that is in two.
+    """
     centres = sorted({slide.centre for slide in slides if slide.centre})
     if len(centres) < 2:
         raise ManifestError(
             f"leaving a centre out needs two of them, the manifest names {len(centres)}. "
             "Fill its column centre"
         )
+    _require_one_centre(slides)
     found = []
     for centre in centres:
         rest = [slide for slide in slides if slide.centre != centre]
@@ -138,7 +144,11 @@ def some_cases(
 
 
 def read_clam(path: Path) -> Split:
-    """The split of CLAM's splits_K.csv: columns train, val and test that hold slide ids."""
+    """The split of CLAM's splits_K.csv: columns train, val and test that hold slide ids.
+
+    Numbers that pandas wrote as 201.0, in columns that are shorter than others, are read as 201.
+    Raises ManifestError for another table, and for a slide that stands twice in a column.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
@@ -146,10 +156,37 @@ def read_clam(path: Path) -> Split:
         raise ManifestError(f"{path}: cannot be read as a table of splits ({error})") from error
     if not rows or not {"train", "val"} <= set(rows[0]):
         raise ManifestError(f"{path}: expected columns train, val and test with ids of slides")
-    parts = [
-        tuple(row[part].strip() for row in rows if (row.get(part) or "").strip()) for part in PARTS
-    ]
-    return Split(path.stem, *parts)
+    columns = {part: [(row.get(part) or "").strip() for row in rows] for part in PARTS}
+    parts = {part: list(filter(None, cells)) for part, cells in columns.items()}
+    said = {cell for ids in parts.values() for cell in ids}
+    if said and said <= {"True", "False"}:
+        raise ManifestError(
+            f"{path}: marks of slides, not their ids. Give the file without _bool in its name"
+        )
+    for part, ids in _without_fractions(parts, len(rows)).items():
+        name, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
+        if count > 1:
+            raise ManifestError(
+                f"{path}: slide {name!r} stands {count} times in its column {part}. Leave one"
+            )
+        parts[part] = ids
+    return Split(path.stem, *map(tuple, parts.values()))
+
+
+def _without_fractions(parts: Mapping[str, list[str]], num_rows: int) -> dict[str, list[str]]:
+    """Ids of each part, 201.0 as 201 where pandas made the fraction: it does to fill a column up.
+
+    A full column has none of its making: where its ids end in .0, they are called so.
+    """
+    is_float = {
+        part: bool(ids) and all(map(FLOAT_ID.fullmatch, ids)) for part, ids in parts.items()
+    }
+    if any(is_float[part] for part, ids in parts.items() if len(ids) == num_rows):
+        return dict(parts)
+    return {
+        part: [name.removesuffix(".0") for name in ids] if is_float[part] else ids
+        for part, ids in parts.items()
+    }
 
 
 def write_clam(folder: Path, splits: Sequence[Split], label_of: Mapping[str, str]) -> list[Path]:
@@ -180,6 +217,21 @@ def write_clam(folder: Path, splits: Sequence[Split], label_of: Mapping[str, str
 
 def _named(name: str, *parts: Sequence[SlideRecord]) -> Split:
     return Split(name, *(tuple(slide.slide_id for slide in part) for part in parts))
+
+
+def _require_one_centre(slides: Sequence[SlideRecord]) -> None:
+    """Raise ManifestError where slides of a case are in two centres: it would test and train."""
+    first: dict[str, SlideRecord] = {}
+    for slide in slides:
+        case = slide.case_id or slide.slide_id
+        before = first.setdefault(case, slide)
+        if before.centre != slide.centre:
+            here, there = slide.centre or "no centre", before.centre or "no centre"
+            raise ManifestError(
+                f"case {case!r} is in two centres: {there} (slide {before.slide_id!r}) and {here} "
+                f"(slide {slide.slide_id!r}), so that it can be left out of neither. Write one "
+                "centre for all of its slides, or leave those of one out of the manifest"
+            )
 
 
 def _set_aside(

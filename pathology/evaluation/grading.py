@@ -17,6 +17,7 @@ NUM_BINS = 1000  # of the scores' order, for the areas under curves: exact for n
 TIED_DIGITS = 9  # of scores: sums of the same probabilities may differ in the last
 NUM_CALIBRATION_BINS = 15
 NUM_DRAWS = 1000
+MEANS = {"balanced_accuracy": "recall_", "auroc": "auroc_"}  # figures that are means of others
 Floats = NDArray[np.float64]
 
 
@@ -27,7 +28,8 @@ class CaseCounts:
     confusion_KCC    items by true and by predicted grade
     beyond_KS2B      for each step between grades, items below it and beyond it, by the place of
                      P(grade >= k) among those of all items
-    calibration_K3B  by the bin of confidence: items, those that are right, and summed confidence
+    calibration_K3B  by the bin of confidence, the probability of the grade that was decided on:
+                     items, those that are right, and summed confidence
     upper_K2         items predicted above their slide's grade, and all that have one
     """
 
@@ -74,9 +76,9 @@ def count_by_case(
         place = _places(beyond_NS[known, step], is_beyond)
         np.add.at(beyond[:, step], (case, is_beyond.astype(np.int64), place), 1)
     calibration = np.zeros((num_cases, 3, NUM_CALIBRATION_BINS))
-    confidence = probability_NC[known].max(axis=1, initial=0)
+    confidence = probability_NC[known][np.arange(len(predicted)), predicted]
     place = _bins(confidence, NUM_CALIBRATION_BINS)
-    is_right = probability_NC[known].argmax(axis=1) == truth if len(truth) else truth > 0
+    is_right = predicted == truth
     for row, amount in enumerate((np.ones(len(case)), is_right, confidence)):
         np.add.at(calibration[:, row], (case, place), amount)
     upper = np.zeros((num_cases, 2))
@@ -96,7 +98,8 @@ def measures(counts: CaseCounts, weight_K: Floats, grades: tuple[str, ...]) -> d
     auroc              mean over the steps between grades; auroc_<grade> of at least that grade
     auprc_<grade>      average precision of at least that grade
     recall_<grade>     share of that grade's items that are predicted to be it
-    ece                expected calibration error: Guo et al., ICML 2017, eq. 3
+    ece                expected calibration error (Guo et al., ICML 2017, eq. 3) of the grade that
+                       was decided on, which need not be the most probable
     upper_rate         share predicted above their slide's grade
     """
     confusion_CC = np.tensordot(weight_K, counts.confusion_KCC, 1)
@@ -130,6 +133,9 @@ def estimates(
     """Every figure with the interval of a bootstrap that draws whole cases.
 
     Cases without an item of known grade say nothing but upper_rate: others are not drawn from them.
+    For the means over grades (balanced_accuracy, auroc) draws that lack a grade which the whole has
+    do not count: they would be means of other things. A grade of a single case is then in every
+    draw alike, and intervals know nothing of how uncertain its share is.
     """
     known_K = known_cases(counts)
     if known_K.any() and not known_K.all():
@@ -140,9 +146,18 @@ def estimates(
     points = measures(counts, np.ones(len(known_K)), grades)
     drawn: dict[str, list[float]] = {name: [] for name in points}
     for weight_K in _draws(len(known_K), seed, num_draws):
-        for name, value in measures(counts, weight_K, grades).items():
+        for name, value in _of_all_grades(measures(counts, weight_K, grades), points).items():
             drawn[name].append(value)
     return {name: _estimate(value, drawn[name]) for name, value in points.items()}
+
+
+def _of_all_grades(found: dict[str, float], whole: Mapping[str, float]) -> dict[str, float]:
+    """A draw's figures; nan for a mean over grades where it lacks one that the whole has."""
+    lacking = [
+        name for name, value in found.items() if np.isnan(value) and not np.isnan(whole[name])
+    ]
+    lost = [mean for mean, part in MEANS.items() if any(n.startswith(part) for n in lacking)]
+    return found | dict.fromkeys(lost, float("nan"))
 
 
 def known_cases(counts: CaseCounts) -> NDArray[np.bool_]:
@@ -175,6 +190,19 @@ def curve(counts: CaseCounts, step: int) -> tuple[Floats, Floats]:
         np.concatenate([[0.0], np.cumsum(side[::-1]) / max(1.0, side.sum())])
         for side in (below_B, beyond_B)
     )
+
+
+def precision_curve(counts: CaseCounts, step: int) -> tuple[Floats, Floats]:
+    """Recall and precision of "beyond this step", from the highest scores on.
+
+    Each precision holds between its recall and the one before: the area under such steps is the
+    average precision. Empty where no item is beyond the step.
+    """
+    below_B, beyond_B = counts.beyond_KS2B[:, step].sum(axis=0)[:, ::-1]
+    true_B, called_B = np.cumsum(beyond_B), np.cumsum(below_B + beyond_B)
+    has = (below_B + beyond_B > 0) & (true_B[-1] > 0)
+    recall, precision = true_B[has] / max(1.0, true_B[-1]), true_B[has] / called_B[has]
+    return np.concatenate([0 * recall[:1], recall]), np.concatenate([precision[:1], precision])
 
 
 def reliability(counts: CaseCounts) -> tuple[Floats, Floats, Floats]:

@@ -30,7 +30,7 @@ class GradedTiles:
     l0_size        (width, height) of the slide
     l0_offset      corner of the scanned bounds, which QuPath counts from
     mpp            of level 0; None: not known
-    grade          the slide's own, or ""
+    grade          the slide's own, or ""; sureness: how sure it is, for people
     """
 
     slide_id: str
@@ -42,6 +42,7 @@ class GradedTiles:
     l0_offset: Pair = (0, 0)
     mpp: float | None = None
     grade: str = ""
+    sureness: str = ""
 
     @cached_property
     def grade_N(self) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from pydantic import Field
 from pathology.core.artifact import fingerprint
 from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError, PathologyError
+from pathology.core.manifest import SlideRecord
+from pathology.core.slide_digest import digests_of
 from pathology.core.state import load_state, save_state
 
 KIND, SCHEMA = "pathology tile classifier", 1
@@ -101,6 +104,7 @@ class ModelCard(StageConfig):
     slide_rule    from tiles to slides, as plain values; None: by the mean of the tiles
     num_slides, num_tiles  that it was trained on, by part
     training_data fingerprint of them and of their labels
+    taught        digests of the slides and cases that taught or chose; empty: not known
     metrics       on the slides that were set aside for choosing
     has_encoder   whether the encoder's weights are in the file
     task          weak: taught by slides; adapt: carried to the tiles of another domain
@@ -116,6 +120,7 @@ class ModelCard(StageConfig):
     num_tiles: dict[str, int] = Field(default_factory=dict)
     centres: tuple[str, ...] = ()
     training_data: str = ""
+    taught: tuple[str, ...] = ()
     metrics: dict[str, float] = Field(default_factory=dict)
     has_encoder: bool = False
     task: Literal["weak", "adapt"] = "weak"
@@ -131,6 +136,19 @@ def card_fingerprint(card: ModelCard, weights: dict[str, torch.Tensor]) -> str:
     for name, value in weights.items():
         digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
     return fingerprint(KIND, SCHEMA, card, {"weights": digest.hexdigest()[:12]})
+
+
+def taught_by(slides: Iterable[SlideRecord], start: Path | None = None) -> tuple[str, ...]:
+    """What a card says of the slides that taught or chose: see ModelCard.taught.
+
+    start  a model that training started from: what taught it teaches here, too; of one that does
+           not say, nothing is known
+    """
+    before = () if start is None else load_classifier(start)[0].taught
+    if start is not None and not before:
+        return ()
+    mine = (digests_of(slide.slide_id, slide.case_id) for slide in slides)
+    return tuple(sorted({*before}.union(*mine)))
 
 
 def save_classifier(path: Path, card: ModelCard, weights: dict[str, torch.Tensor]) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pathology.core.config import StageConfig
 from pathology.data.augment import AugmentConfig
 from pathology.models.encoder import OFFLINE
+from pathology.models.known_encoders import EncoderName
 from pathology.weak.rectify import Ramp
 
 Method = Literal[
@@ -24,6 +25,7 @@ BY_TILE = (
     "em",
     "oracle",
 )  # whose loss looks at tiles alone
+OF_SLIDES = tuple(method for method in BY_TILE if method != "oracle")  # which their slides teach
 RECTIFIED = ("rce-ut", "rce", "em")  # whose tiles count by what was thought of them
 WARMED = (*RECTIFIED, "forward")  # which first take all tiles for their slide's grade
 
@@ -63,6 +65,7 @@ class WeakConfig(StageConfig):
     share            of forward: share of a slide's tiles that are of its grade, one number for all
                      grades or one for each; the lowest grade's does not matter
     topk             share of a slide's tiles by which topk, and tile methods, grade a slide
+    slide_weight     of a method by tile: how much its slides' grades by topk count in the loss, too
     epoch_tiles      tiles that make an epoch; fewer where there are fewer to train on
     slides_per_step, tiles_per_slide  a step's batch: slides of all grades alike, and tiles of each
     warmup_epochs    in which every tile counts fully for its slide's grade
@@ -78,13 +81,14 @@ class WeakConfig(StageConfig):
     rectify: RectifyConfig = RectifyConfig()
     upper: UpperConfig = UpperConfig()
     augment: AugmentConfig = AugmentConfig()
-    encoder: str = OFFLINE
+    encoder: EncoderName = OFFLINE
     tile_px: int | None = Field(default=None, ge=32)
     width: int = Field(default=256, ge=0)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     is_ordinal: bool = False
     share: tuple[float, ...] = (0.15,)
     topk: float = Field(default=0.1, gt=0, le=1)
+    slide_weight: float = Field(default=0.0, ge=0)
     epochs: int = Field(default=30, ge=1)
     epoch_tiles: int = Field(default=4096, ge=1)
     slides_per_step: int = Field(default=6, ge=1)
@@ -106,6 +110,8 @@ class WeakConfig(StageConfig):
             raise ValueError(f"grades {self.grades[0]}: at least 2 are needed")
         if self.is_ordinal and self.method not in (*BY_TILE, "mean", "max", "topk"):
             raise ValueError(f"is_ordinal does not go with method {self.method}")
+        if self.slide_weight and self.method not in OF_SLIDES:
+            raise ValueError(f"slide_weight does not go with method {self.method}")
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
+from pathology.core.errors import ConfigError
 from pathology.weak.bag import BagBatch
 from pathology.weak.config import RECTIFIED, WARMED, WeakConfig
 from pathology.weak.network import BagClassifier
@@ -51,10 +53,13 @@ class WeakStep:
         self.history: list[dict[str, float]] = []
 
     def __call__(self, batch: BagBatch, step: int) -> dict[str, float]:
-        """Update once; returns the terms of the loss and the share of tiles that count."""
+        """Update once; returns the terms of the loss and the share of tiles that count.
+
+        Raises ConfigError where they are no numbers, before anything learns from them.
+        """
         epoch, place = divmod(step, self.config.steps_per_epoch)
         if place == 0:
-            self._start_epoch(epoch)
+            self._start_epoch(epoch, step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * cosine(step, self.total_steps)
         torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of the step
@@ -67,6 +72,7 @@ class WeakStep:
         terms = loss_terms(self.config, output, batch, is_warm=is_warm)
         self.optimizer.zero_grad(set_to_none=True)
         self.backward(torch.stack(list(terms.values())).sum())
+        self.require_numbers(self._gradient().cpu().numpy(), step + 1)
         self.optimizer.step()
         return {name: term.item() for name, term in terms.items()} | {
             "counted": float(weight_BN.mean())
@@ -77,6 +83,26 @@ class WeakStep:
         """The network inside of what Fabric may have wrapped around it."""
         inner: BagClassifier = getattr(self.model, "module", self.model)
         return inner
+
+    def require_numbers(self, values: NDArray[np.floating], step: int) -> None:
+        """Raise ConfigError where some of these are none: a gradient or scores after so many steps.
+
+        A gradient is that of all processes, so that they end together.
+        """
+        if not np.isfinite(values).all():
+            raise ConfigError(
+                f"step {step}: the loss, or what follows from it, is no number any more. Set a "
+                f"lower learning_rate than {self.config.learning_rate:g}"
+            )
+
+    def _gradient(self) -> Tensor:
+        """Length of the gradient of all that learns: no number where the loss is none."""
+        found = [p.grad for group in self.optimizer.param_groups for p in group["params"]]
+        return get_total_norm([gradient for gradient in found if gradient is not None])
+
+    def weights(self) -> dict[str, Tensor]:
+        """The present weights, on the CPU."""
+        return {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
 
     @property
     def total_steps(self) -> int:
@@ -98,16 +124,17 @@ class WeakStep:
         is_first = not self.best or self.best["epoch"] <= num_before
         top = value if is_first else max(value, self.best["top"])
         if value >= top - error(top):
-            weights = {k: v.detach().cpu().clone() for k, v in self.bare.state_dict().items()}
-            self.best = {"epoch": epoch, "value": value, "weights": weights}
+            self.best = {"epoch": epoch, "value": value, "weights": self.weights()}
         self.best["top"] = top
         return bool(epoch - self.best["epoch"] >= self.config.patience)
 
-    def _start_epoch(self, epoch: int) -> None:
+    def _start_epoch(self, epoch: int, step: int) -> None:
         """Ask for scores and weigh the tiles anew; in the first epochs all count fully."""
         if self.config.method not in RECTIFIED or epoch < self.config.warmup_epochs:
             return
-        self.memory.update(np.arange(len(self.slide_N)), self.scores())
+        scores_N = self.scores()
+        self.require_numbers(scores_N, step)
+        self.memory.update(np.arange(len(self.slide_N)), scores_N)
         scores_N, low = self.memory.scores_N, self.config.by_grade(self.config.rectify.low)
         if self.config.method == "em":
             self.weight_N = discriminative_weights(scores_N, self.slide_N, self.grade_N, low)

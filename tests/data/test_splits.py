@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,3 +187,39 @@ def test_spaces_around_ids_of_clams_files(tmp_path: Path) -> None:
     path.write_text(",train,val,test\n0, a ,b,\n1,c,,\n", encoding="utf-8")
     found = read_clam(path)
     assert (found.train, found.val, found.test) == (("a", "c"), ("b",), ())
+
+
+def test_numbers_that_pandas_filled_up_are_ids(tmp_path: Path) -> None:
+    path = tmp_path / "splits_0.csv"
+    ids = {"train": [101, 102, 103], "val": [201], "test": [301, 302]}
+    pandas.DataFrame({part: pandas.Series(some) for part, some in ids.items()}).to_csv(path)
+    assert "201.0" in path.read_text()
+    found = read_clam(path)
+    assert (found.train, found.val, found.test) == (
+        ("101", "102", "103"), ("201",), ("301", "302"),
+    )  # fmt: skip
+    path.write_text(",train,val,test\n0,1.0,3.0,4.0\n1,2.0,,\n", encoding="utf-8")
+    assert read_clam(path).train == ("1.0", "2.0")  # a full column is as it was written
+    assert read_clam(path).val == ("3.0",)
+
+
+def test_a_slide_stands_once_in_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "splits_0.csv"
+    path.write_text(",train,val,test\n0,a,c,\n1,b,,\n2,a,,\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="slide 'a' stands 2 times in its column train"):
+        read_clam(path)
+
+
+def test_marks_are_no_ids(tmp_path: Path) -> None:
+    records = slides(30)
+    write_clam(tmp_path, folds(records, 3, seed=0), {s.slide_id: s.label for s in records})
+    with pytest.raises(ManifestError, match="marks of slides, not their ids"):
+        read_clam(tmp_path / "splits_0_bool.csv")
+
+
+def test_a_case_of_two_centres_is_named_with_both() -> None:
+    records = slides()
+    records[1] = replace(records[1], centre="elsewhere")
+    said = r"case 'c0' is in two centres: centre0 \(slide 's0'\) and elsewhere \(slide 's1'\)"
+    with pytest.raises(ManifestError, match=said):
+        leave_centres_out(records, 0.2, 0)

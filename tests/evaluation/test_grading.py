@@ -16,6 +16,7 @@ from pathology.evaluation.grading import (
     estimates,
     known_cases,
     measures,
+    precision_curve,
     reliability,
 )
 from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
@@ -171,3 +172,41 @@ def test_decisions_may_differ_from_the_most_probable() -> None:
     p, truth, case = example(300)
     counts = count_by_case(p, truth, case, predicted_N=truth)
     assert measures(counts, np.ones(20), GRADES)["balanced_accuracy"] == 1
+
+
+def test_draws_that_lack_a_grade_do_not_count_for_means_over_grades() -> None:
+    """Ten cases of an item each; the one carcinoma is taken for healthy."""
+    truth = np.array([0] * 5 + [1] * 4 + [2])
+    guess = np.array([0] * 5 + [1] * 3 + [0] * 2)
+    found = estimates(count_by_case(np.eye(3)[guess], truth, np.arange(10)), GRADES)
+    balanced, auroc = found["balanced_accuracy"], found["auroc"]
+    assert balanced.value == pytest.approx((1 + 0.75 + 0) / 3)
+    assert balanced.low < balanced.value < balanced.high
+    assert balanced.high == pytest.approx(2 / 3)  # no draw does without the carcinoma
+    steps = [found[f"auroc_{name}"] for name in GRADES[1:]]
+    assert auroc.high <= np.mean([step.high for step in steps]) + 1e-9
+    assert found["recall_carcinoma"].high == 0
+
+
+def test_calibration_is_of_the_grade_that_was_decided_on() -> None:
+    p = np.tile([[0.46, 0.04, 0.5]], (10, 1))  # at least adenoma, by 0.54: the median is adenoma
+    decided = np.ones(10, np.int64)
+    counts = count_by_case(p, decided, np.zeros(10, np.int64), predicted_N=decided)
+    found = measures(counts, np.ones(1), GRADES)
+    assert found["accuracy"] == 1
+    assert found["ece"] == pytest.approx(1 - 0.04)
+    confidence, accuracy, _ = reliability(counts)
+    assert (confidence.tolist(), accuracy.tolist()) == (pytest.approx([0.04]), [1])
+
+
+def test_the_area_under_precision_is_the_average_precision() -> None:
+    p, truth, case = example()
+    counts = count_by_case(p, truth, case)
+    found = measures(counts, np.ones(20), GRADES)
+    for step, name in enumerate(GRADES[1:]):
+        recall, precision = precision_curve(counts, step)
+        assert (np.diff(recall) * precision[1:]).sum() == pytest.approx(found[f"auprc_{name}"])
+        assert recall[0] == 0 and recall[-1] == 1
+        assert precision[-1] == pytest.approx((truth > step).mean())
+    recall, precision = precision_curve(count_by_case(p, 0 * truth, case), 0)
+    assert len(recall) == len(precision) == 0

@@ -66,7 +66,9 @@ def test_nothing_is_said_where_all_slides_are_judged(
     given: tuple[Path, Path], tmp_path: Path
 ) -> None:
     said, facts = said_of(given, tmp_path / "e")
-    assert said.startswith("Judged: all slides\nslides of 6 cases:")
+    assert said.startswith(
+        "Judged: all slides; which of them taught the model is not known\nslides of 6 cases:"
+    )
     assert facts["not_judged"] == []
     assert (tmp_path / "e" / "not_judged.csv").read_text() == "slide_id,why,detail\n"
 
@@ -83,7 +85,7 @@ def test_every_kind_of_slide_that_is_left_out_has_a_line(
     change(manifest, "s2", mpp="zzz")
     leave_out(manifest, "s3")
     said, facts = said_of(given, tmp_path / "e")
-    lines = said.splitlines()[: said.splitlines().index("Judged: all slides")]
+    lines = said.partition("Judged: all slides")[0].splitlines()
     assert lines == [
         "1 slide is not judged: a row in the manifest that cannot be used (s2: mpp in the "
         "manifest is 'zzz'. Give microns per pixel, e.g. 0.25). Mend it there",
