@@ -17,8 +17,10 @@ Overrides = Annotated[
         "--set", metavar="SECTION.KEY=VALUE", help="One setting, over the file's; repeatable."
     ),
 ]
-
-
+AssumeMpp = Annotated[
+    float | None,
+    typer.Option("--assume-mpp", help="Microns per pixel of slides that state none."),
+]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes and threads; 0: one thread. Default: cores.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli_options import ConfigFile, Overrides, Workers
+from pipelines.cli_options import AssumeMpp, ConfigFile, Overrides, Workers
 
 stain = typer.Typer(no_args_is_help=True, help="Render stained slides in the colors of one style.")
 
@@ -31,10 +31,14 @@ def stain_fit(
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The style, a small JSON file.")],
     method: Annotated[
-        Literal["none", "reinhard", "macenko", "vahadane", "histogram"],
-        typer.Option(help="Vahadane is slow to fit; histogram follows a whole domain's colors."),
-    ] = "macenko",
+        Literal["none", "reinhard", "macenko", "vahadane", "histogram"] | None,
+        typer.Option(
+            help="Default: macenko. Vahadane is slow to fit; histogram follows a domain's colors."
+        ),
+    ] = None,
+    config: ConfigFile = None,
     set_: Overrides = None,
+    assume_mpp: AssumeMpp = None,
 ) -> None:
     """Fit a classical style to one slide or picture, or to all of a centre.
 
@@ -44,10 +48,13 @@ def stain_fit(
     """
     from pathology.core.config import load_config
     from pathology.stain.config import StainConfig
+    from pipelines.given_mpp import require_mpp
     from pipelines.stain_fit import fit_model
 
-    overrides = [f"method={method}", *(set_ or ())]
-    reference = fit_model(target, out, load_config(StainConfig, None, overrides), print)
+    require_mpp(assume_mpp, "--assume-mpp")
+    overrides = [*([f"method={method}"] if method else []), *(set_ or ())]
+    settings = load_config(StainConfig, config, overrides)
+    reference = fit_model(target, out, settings, print, assume_mpp=assume_mpp)
     print(f"{out}: fitted to {target}, fingerprint {reference.fingerprint}")
     print(f"Next: pathology stain apply RUN --model {out} --out RUN/stain")
 
@@ -77,9 +84,14 @@ def stain_apply(
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
-    mpp: Annotated[float | None, typer.Option(help="Of the OME-TIFF. Default: as scanned.")] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the OME-TIFF. Default: as scanned; as taught, if the model is learned."
+        ),
+    ] = None,
     assume_mpp: Annotated[
-        float | None, typer.Option(help="Microns per pixel of slides that state none.")
+        float | None, typer.Option(help="Microns per pixel of slides and pictures without any.")
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Where relative slide paths start. Default: the manifest.")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli_options import ConfigFile, Overrides
+from pipelines.cli_options import AssumeMpp, ConfigFile, Overrides
 from pipelines.cli_stain import stain
 
 __all__ = ["stain"]
@@ -35,11 +35,9 @@ def stain_train(
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one for each GPU.")] = 1,
     precision: Annotated[Literal["32", "bf16"], typer.Option(help="bf16 on a GPU.")] = "32",
-    assume_mpp: Annotated[
-        float | None, typer.Option(help="Microns per pixel of slides that state none.")
-    ] = None,
+    assume_mpp: AssumeMpp = None,
     panel_every: Annotated[
-        int, typer.Option(min=20, help="Steps between checkpoints and pictures of sample tiles.")
+        int, typer.Option(min=1, help="Steps between checkpoints and pictures of sample tiles.")
     ] = 100,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write MODEL.run/tensorboard.")
@@ -71,7 +69,7 @@ def stain_train(
         device=device,
         num_devices=devices,
         precision=precision,
-        panel_every=panel_every - panel_every % 20,
+        panel_every=panel_every,
         assume_mpp=assume_mpp,
         tensorboard=tensorboard,
         is_compiled=is_compiled,
@@ -86,7 +84,8 @@ def stain_train(
     tell(f"{out}: trained, fingerprint {model.fingerprint}")
     for quality, found in model.card.fidelity.items():
         tell(f"  {quality} to teacher: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}")
-    tell(f"Look at {out.with_name(out.stem)}.run/panel.png and curves.png (research use only)")
+    run = f"{out.with_name(out.stem)}.run"
+    tell(f"Look at {run}/panel.png, panels and curves.png (research use only)")
     tell(f"Next: pathology stain apply INPUT --model {out} --out OUT")
 
 
@@ -97,17 +96,27 @@ def stain_styles(
     ],
     out: Annotated[Path | None, typer.Option(metavar="CSV", help="Also as a table.")] = None,
     tiles_per_slide: Annotated[int, typer.Option(min=1, help="Tiles that are measured.")] = 64,
+    config: ConfigFile = None,
     set_: Overrides = None,
+    assume_mpp: AssumeMpp = None,
 ) -> None:
-    """Show each slide's stain vectors, and keep its tiles' own in its store for training."""
+    """Show each slide's stain vectors, and keep its tiles' own in its store.
+
+    Training reads those with is_source_told=false. Example:
+
+        pathology stain styles RUN --out styles.csv
+    """
     from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
     from pathology.stain.config import StainConfig
+    from pipelines.given_mpp import require_mpp
     from pipelines.stain_styles import list_styles, write_styles
 
+    require_mpp(assume_mpp, "--assume-mpp")
     if out is not None:
         require_file_place(out, source)
-    rows = list_styles(source, load_config(StainConfig, None, set_ or ()), tiles_per_slide)
+    settings = load_config(StainConfig, config, set_ or ())
+    rows = list_styles(source, settings, tiles_per_slide, assume_mpp)
     for row in rows:
         print(row.line())
     if out is not None:
@@ -134,6 +143,8 @@ def stain_evaluate(
     ] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
+    device: Device = "cpu",
+    assume_mpp: AssumeMpp = None,
 ) -> None:
     """Compare models, and none, on SOURCE: structure, color, seams, nuclei, speed; one page.
 
@@ -143,10 +154,13 @@ def stain_evaluate(
     """
     from pathology.core.config import load_config
     from pathology.evaluation.stain_config import StainEvaluationConfig
+    from pipelines.given_mpp import require_mpp
     from pipelines.stain_evaluate import PAGE, evaluate_stain, summary_lines
 
-    settings = load_config(StainEvaluationConfig, config, set_ or ())
-    found = evaluate_stain(source, target, model or [], out, settings, pairs)
+    require_mpp(assume_mpp, "--assume-mpp")
+    given = [] if assume_mpp is None else [f"assume_mpp={assume_mpp}"]
+    settings = load_config(StainEvaluationConfig, config, [*(set_ or ()), *given])
+    found = evaluate_stain(source, target, model or [], out, settings, pairs, device=device)
     print("\n".join(summary_lines(found)))
     print(f"Page: {out / PAGE}")
     raise typer.Exit(1 if found.problems else 0)

@@ -21,7 +21,8 @@ from pathology.slides.open import open_slide
 from pathology.slides.openslide_reader import vendor_of
 from pathology.slides.plan import planes
 from pathology.slides.resolution import is_plausible
-from pathology.slides.tiff_reader import FOREIGN, TiffReader, is_tiled_rgb, read_flat_tiff, said_of
+from pathology.slides.tiff_checks import GREY
+from pathology.slides.tiff_reader import FOREIGN, TiffReader, colors_lacking, is_tiled_rgb
 from pathology.stain.matrix import Pixels
 
 PLAIN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
@@ -33,10 +34,14 @@ REMEDY = "Give 8-bit RGB pictures of stained tissue"
 
 @dataclass(frozen=True)
 class Picture:
-    """The pixels (H, W, 3) of a flat picture, and its microns per pixel where the file says so."""
+    """The pixels (H, W, 3) of a flat picture, and its microns per pixel where the file says so.
+
+    normalized_by  fingerprint of the stain that it was rendered in; "": as it was taken
+    """
 
     pixels: Pixels
     mpp: float | None
+    normalized_by: str = ""
 
 
 def is_picture(path: Path) -> bool:
@@ -64,14 +69,24 @@ def read_picture(picture_id: str, path: Path) -> Picture:
     Raises SlideError for what cannot be read, and for grey and 16-bit pictures, which show no
     stain that could be told from another.
     """
-    if path.is_file() and is_tiff(path) and not is_tiled_rgb(path):
-        _require_color(picture_id, _tiff_values(picture_id, path))
-    elif path.is_file():
-        _require_color_mode(picture_id, path)
+    require_colors(picture_id, path)
     with closing(open_slide(SlideRecord(picture_id, path))) as slide:
         pixels = slide.read_plane(planes(slide.levels, 1)[0], (0, 0), slide.levels[0].size)
         spacings = [s.mpp for s in slide.facts.spacings if is_plausible(s.mpp)]
-    return Picture(np.ascontiguousarray(pixels), spacings[0][0] if spacings else None)
+        stain = slide.facts.normalized_by
+    return Picture(np.ascontiguousarray(pixels), spacings[0][0] if spacings else None, stain)
+
+
+def require_colors(slide_id: str, path: Path) -> None:
+    """Raise SlideError for grey and 16-bit images that are told from their headers.
+
+    What is none of plain images, or cannot be read, passes: its reader knows more of it.
+    """
+    if not path.is_file() or vendor_of(path) not in (None, "generic-tiff"):
+        return
+    lack = colors_lacking(path) if is_tiff(path) else _mode_lacks(path)
+    if lack:
+        raise SlideError(slide_id, lack, REMEDY)
 
 
 def squares_of(pixels: Pixels, size_px: int) -> Pixels:
@@ -135,37 +150,20 @@ def _num_pixels(path: Path) -> int:
         return 0
 
 
-def _tiff_values(picture_id: str, path: Path) -> NDArray[np.generic]:
-    try:
-        values, _ = read_flat_tiff(path)
-    except FOREIGN as error:
-        raise UnreadableSlide(
-            picture_id, f"{path.name}: cannot be decoded ({said_of(error)})", "Save it again"
-        ) from error
-    return values
-
-
-def _require_color(picture_id: str, values: NDArray[np.generic]) -> None:
-    if values.ndim != 3 or values.shape[2] not in (3, 4):
-        raise SlideError(picture_id, "a grey picture shows no stains", REMEDY)
-    if values.dtype != np.uint8:
-        raise SlideError(picture_id, f"{values.dtype.itemsize * 8}-bit colours", REMEDY)
-
-
-def _require_color_mode(picture_id: str, path: Path) -> None:
+def _mode_lacks(path: Path) -> str:
+    """What an image that is no TIFF lacks to be 8-bit colours, or ""."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 mode, kind = image.mode, image.format
     except (UnidentifiedImageError, *FOREIGN):
-        return  # a reader that knows it, or can say what is wrong, comes next
+        return ""  # a reader that knows it, or can say what is wrong, comes next
     if kind == "PNG" and _png_depth(path) == DEEP_PNG:
-        raise SlideError(picture_id, "16-bit colours", REMEDY)
+        return "16-bit colours"
     if mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;"):
-        raise SlideError(picture_id, "a grey picture shows no stains", REMEDY)
-    if mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
-        raise SlideError(picture_id, f"colours of kind {mode}", REMEDY)
+        return GREY
+    return "" if mode in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA") else f"colours of kind {mode}"
 
 
 def _png_depth(path: Path) -> int:

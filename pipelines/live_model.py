@@ -85,8 +85,9 @@ def live_stain_of(path: Path, card: ModelCard, stain: Path | None) -> LiveStain 
     model = load_model(stain)
     if model.fingerprint != card.tiles.stain:
         raise ContractError(
-            f"{stain}: its fingerprint is {model.fingerprint}, but {path} was taught on "
-            f"{card.tiles.stain!r} tiles. Give what its tiles were normalized by, or nothing"
+            f"{stain}: its stain is {model.fingerprint} (by the usual settings, as here), but "
+            f"{path} was taught on {card.tiles.stain!r} tiles. Give what its tiles were normalized "
+            "by, or nothing"
         )
     return LiveStain(model)
 

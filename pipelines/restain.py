@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathology.core.config import load_config
+from pathology.core.errors import ConfigError
 from pathology.core.supervise import prepare_workers
 from pathology.slides.ome_writer import PyramidConfig
 from pathology.stain.config import StainConfig
@@ -18,13 +19,14 @@ from pathology.tiling.outcome import DONE, EMPTY, FAILED
 from pipelines.input_kinds import look_at
 from pipelines.progress import progress
 from pipelines.stain import apply_recipe
-from pipelines.stain_apply import Format, Spread, jobs_of
-from pipelines.stain_recipe import Recipe
+from pipelines.stain_apply import Format, Job, Spread, jobs_of
+from pipelines.stain_recipe import ALREADY, Recipe
+from pipelines.stain_slide import RESCALED, SlideJob
+from pipelines.stain_tiles import PictureJob
 
 PRELOAD = ("pathology.stain.normalize_store", "pipelines.stain_slide", "pipelines.stain_tiles")
 PRELOAD_LEARNED = (*PRELOAD, "pathology.stain.learned")  # torch takes seconds to load
 MAX_LISTED = 10
-ALREADY = "already complete"  # what the reason of a member says that an earlier run has done
 PYRAMID = "pyramid."  # what overrides of those settings start with
 
 
@@ -64,17 +66,21 @@ def stain_run(
 def stain_input(options: ApplyOptions, config: StainConfig) -> int:
     """Normalize whatever is given and say how it went; the exit code is 1 where a part failed.
 
-    Raises StainError, ArtifactError or ManifestError before anything is written.
+    Raises StainError, ArtifactError, ManifestError or ConfigError before anything is written.
     """
     start = time.perf_counter()
+    has_networks = options.model is not None and is_learned(options.model)
+    if has_networks and not options.scheduler:  # whose workers may be on other machines
+        _require_device(options.device)
     if options.workers and not options.scheduler:
-        has_networks = options.model is not None and is_learned(options.model)
         prepare_workers(PRELOAD_LEARNED if has_networks else PRELOAD)
     model = load_model(options.model, config.method, options.device)
     given = look_at(options.source, options.data_root)
     jobs = jobs_of(given, options.out, options.wanted)
     recipe = Recipe(model, config, options.pyramid, options.assume_mpp)
-    unit, items = ("pictures", "pictures") if given.kind == "images" else ("tiles", "slides")
+    _require_meaning(recipe, jobs)
+    items = "pictures" if given.kind == "images" else "slides"
+    unit = items if any(isinstance(job, PictureJob) for job in jobs) else "tiles"
     with progress("stain", given.num_members, unit, items) as shown:
         outcomes = apply_recipe(
             given,
@@ -85,7 +91,11 @@ def stain_input(options: ApplyOptions, config: StainConfig) -> int:
             on_outcome=lambda outcome: shown.item(_line(outcome, unit)),
             on_progress=shown.step,
         )
-    print(summary(outcomes, model.source or model.method, unit, time.perf_counter() - start))
+    seconds = time.perf_counter() - start
+    print(summary(outcomes, model.source or model.method, unit, items, seconds))
+    num_rescaled = sum(RESCALED in outcome.reason for outcome in outcomes)
+    if num_rescaled:
+        print(f"{num_rescaled} {items} {RESCALED} {model.mpp:g} um/px, and not as scanned")
     failures = [outcome for outcome in outcomes if outcome.status == FAILED]
     for outcome in failures[:MAX_LISTED]:
         print(f"  {outcome.slide_id}: {outcome.reason}")
@@ -111,21 +121,56 @@ def settings_of(
     return load_config(StainConfig, config, others), pyramid
 
 
-def summary(outcomes: Sequence[StainOutcome], source: str, unit: str, seconds: float) -> str:
-    """The run in a line: members that are done, those that are not, and what was rendered."""
+def summary(
+    outcomes: Sequence[StainOutcome], source: str, unit: str, items: str, seconds: float
+) -> str:
+    """The run in a line: members that are done, those that are not, and what was rendered.
+
+    unit   what is rendered one by one: pictures, or tiles
+    items  what the members are: pictures or slides
+    """
     num = Counter(outcome.status for outcome in outcomes)
-    num_ready = sum(outcome.reason == ALREADY for outcome in outcomes)
+    ready = [outcome for outcome in outcomes if _is_ready(outcome)]
     num_tiles = sum(outcome.num_tiles for outcome in outcomes)
     num_passed = sum(outcome.num_passed_through for outcome in outcomes)
-    what = unit if unit == "pictures" else "slides"
-    before = f" ({num_ready} of them before)" if num_ready else ""
-    said = [f"{num[DONE]} {what} normalized to {source}{before}"]
+    before = f" ({len(ready)} of them before)" if ready else ""
+    said = [f"{num[DONE]} {items} normalized to {source}{before}"]
     said += [f"{num[EMPTY]} without tiles"] if num[EMPTY] else []
     said.append(f"{num[FAILED]} failed")
-    rate = f" ({num_tiles / seconds:,.0f} {unit}/s)" if num_tiles and seconds > 0 else ""
+    num_now = num_tiles - sum(outcome.num_tiles for outcome in ready)
+    rate = f" ({num_now / seconds:,.0f} {unit}/s)" if num_now and seconds > 0 else ""
     tiles = f"{num_tiles:,} tiles, " if num_tiles and unit != "pictures" else ""
     passed = f"{tiles}{num_passed:,} passed through unchanged; " if num_tiles else ""
     return f"{', '.join(said)}; {passed}{seconds:.1f} s{rate}"
+
+
+def _is_ready(outcome: StainOutcome) -> bool:
+    """Whether an earlier run has done a member: then it says so, or took no time."""
+    is_said = outcome.reason.startswith(ALREADY) or not outcome.seconds
+    return outcome.status == DONE and is_said
+
+
+def _require_device(name: str) -> None:
+    """Raise ConfigError for a device that this machine has not."""
+    if name != "cpu":  # what follows loads torch
+        from pathology.training.fabric import device_of
+
+        device_of(name)
+
+
+def _require_meaning(recipe: Recipe, jobs: Sequence[Job]) -> None:
+    """Raise ConfigError for settings that would change nothing."""
+    quality = recipe.config.quality
+    if quality != StainConfig().quality and not recipe.is_learned:
+        raise ConfigError(
+            f"--quality {quality}: has a meaning for learned models only, and this one is "
+            f"{recipe.model.method}. Leave it out, or give a model of 'pathology stain train'"
+        )
+    if recipe.pyramid != PyramidConfig() and not any(isinstance(job, SlideJob) for job in jobs):
+        raise ConfigError(
+            "--mpp and pyramid settings are for whole slides (--format ome-tiff): tiles and "
+            "pictures keep their resolution. Leave them out"
+        )
 
 
 def _line(outcome: StainOutcome, unit: str) -> str:

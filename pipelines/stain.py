@@ -118,6 +118,7 @@ def _facts(
         "config": recipe.config.model_dump(mode="json"),
         "pyramid": recipe.pyramid.model_dump(mode="json"),
         "reference": _reference(recipe.model),
+        "stain": recipe.stain,
         "inputs": {"run": str(given.path), "reference": recipe.model.fingerprint},
         "outcomes": {DONE: 0, EMPTY: 0, FAILED: 0, **Counter(row.status for row in outcomes)},
         "num_tiles": sum(row.num_tiles for row in outcomes),

@@ -38,6 +38,7 @@ class BandPlan:
 
     folder       of the bands' files
     fingerprint  of the slide that is being made
+    remark       what is to be said of how it is made, or ""
     """
 
     record: SlideRecord
@@ -46,6 +47,7 @@ class BandPlan:
     config: PyramidConfig
     fingerprint: str
     folder: Path
+    remark: str = ""
 
     @property
     def num_bands(self) -> int:

@@ -25,6 +25,7 @@ from pathology.stain.styles import tile_styles
 from pathology.stain.tensors import to_tensor
 from pathology.tiling.store import read_attributes
 from pipelines.input_kinds import TileInput, as_input
+from pipelines.raw_tiles import require_raw
 from pipelines.stain_styles import styles_of
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples, require_usable
 
@@ -80,7 +81,7 @@ def read_domains(
     """Tiles of every source and of the target, all at one resolution, with their styles.
 
     Raises StainError where a centre that is to be held out is none of the sources', where none is
-    left, and where resolutions differ.
+    left, where resolutions differ, and for tiles that are normalized already.
     """
     inputs = [as_input(source) for source in sources]
     _require_known(config.holdout_centres, inputs)
@@ -157,6 +158,7 @@ def _sampled(
     sampling = Sampling(config.tile_px, num, mpp, assume_mpp, setting="tile_px")
     samples = list(iter_samples(given, sampling))
     for slide in samples:
+        require_raw(path, slide.slide_id, slide.stain)
         if slide.problem:
             say(f"{slide.slide_id}: left out: {slide.problem}")
     usable = require_usable(samples, path)

@@ -19,8 +19,11 @@ from pathology.evaluation.stain_config import StainEvaluationConfig
 from pathology.evaluation.stain_page import Panel, Picture, StainFindings, render_stain_page
 from pathology.evaluation.stain_scores import SlideScores
 from pathology.evaluation.stain_summary import NONE, PairScore, Summary, summarize
+from pathology.stain.macenko import estimate_stains
 from pathology.stain.matrix import Floats
+from pathology.stain.stains import ONE_STAIN
 from pipelines.progress import progress
+from pipelines.raw_tiles import require_raw
 from pipelines.stain_measure import (
     SlideMeasured,
     measure_slide,
@@ -32,7 +35,7 @@ from pipelines.stain_models import NamedModel, load_models
 from pipelines.stain_pairs import Pair, read_pairs, score_pairs
 from pipelines.tile_samples import SlideTiles, sample_slides
 
-EVALUATION_SCHEMA = 1
+EVALUATION_SCHEMA = 2
 MAX_PANELS = 6
 PAGE, TABLES = "stain.html", ("summary", "slides", "pairs")
 MORE_LIBRARIES = ("scikit-image", "scipy", "torch")
@@ -45,24 +48,25 @@ def evaluate_stain(
     out: Path,
     config: StainEvaluationConfig,
     pairs: Path | None = None,
+    *,
+    device: str = "cpu",
 ) -> StainFindings:
     """Measure models, and none, on the slides of SOURCE; write tables and a page below out.
 
     source, target  each a tiling run, a store, a folder of images, a manifest or a slide
     models          files, each with :teacher, :student or :lut behind it where it is learned
     pairs           a CSV of pairs, or a folder of references; see read_pairs
-    Raises PathologyError where models, target or every slide cannot be used.
+    device          where networks of learned models run
+    Raises PathologyError where models, target or every slide cannot be used, and where models
+    would normalize what is normalized already; then nothing is written.
     """
     started = now()
-    named = load_models(models)
+    named = load_models(models, device)
     known_pairs = read_pairs(pairs, source) if pairs else []
-    findings = measure_all(
-        _sampled(source, config),
-        _sampled(target, config),
-        named,
-        config,
-        known_pairs,
-    )
+    slides = _sampled(source, config)
+    for slide in slides if models else []:
+        require_raw(source, slide.slide_id, slide.stain)
+    findings = measure_all(slides, _sampled(target, config), named, config, known_pairs)
     facts = {
         "inputs": {"source": str(source), "target": str(target), "pairs": str(pairs or "")},
         "models": {model.name: model.facts._asdict() for model in named},
@@ -87,10 +91,11 @@ def measure_all(
 ) -> StainFindings:
     """All that there is to show of models on sampled slides.
 
-    Raises ArtifactError where no slide, or no target, has tiles.
+    Raises ArtifactError where no slide, or no target, has tiles, and for a target without tissue.
     """
     good = _with_tiles(source, "source")
     target_slides = _with_tiles(target, "target")
+    _require_tissue(target_slides, config)
     profile, spread = target_profile(target_slides, config)
     problems = [(slide.slide_id, slide.problem) for slide in (*source, *target) if slide.problem]
     if profile.matrix is None:
@@ -227,6 +232,14 @@ def _with_tiles(slides: Sequence[SlideTiles], role: str) -> list[SlideTiles]:
         why = "; ".join(f"{slide.slide_id}: {slide.problem}" for slide in slides[:3])
         raise ArtifactError(f"the {role} holds no tiles ({why or 'it is empty'}). Give H&E tissue")
     return good
+
+
+def _require_tissue(target: Sequence[SlideTiles], config: StainEvaluationConfig) -> None:
+    """Raise ArtifactError for glass, black or grey; tissue of one stain has colors to compare."""
+    pixels = np.concatenate([slide.tiles_NHW3.reshape(-1, 3) for slide in target])
+    problem = estimate_stains(pixels, config.stain).problem
+    if problem and problem != ONE_STAIN:
+        raise ArtifactError(f"the target shows no stained tissue ({problem}). Give H&E tissue")
 
 
 def _pooled(

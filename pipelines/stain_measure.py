@@ -27,7 +27,8 @@ from pathology.stain.color_distance import color_distance
 from pathology.stain.matrix import Floats, Pixels, optical_density
 from pathology.stain.normalizer import Rendered, SlideNormalizer
 from pathology.stain.seams import SeamScore, border_steps, neighbors, seam_score
-from pathology.tiling.store import open_tiles
+from pathology.stain.tile_renderer import TileRenderer
+from pathology.tiling.store import TileStore, open_tiles
 from pipelines.stain_models import NamedModel
 from pipelines.tile_samples import USUAL_MPP, SlideTiles
 
@@ -55,10 +56,23 @@ class SlideMeasured:
 
 @dataclass(frozen=True)
 class Borders:
-    """Tiles (n, H, W, 3) that share borders: pairs (M, 3) of first, second and axis."""
+    """Tiles (n, H, W, 3) of some rows of a store that share borders.
 
+    pairs  (M, 3) of first, second and axis
+    """
+
+    store: TileStore
+    rows: NDArray[np.int64]
     tiles: Pixels
     pairs: NDArray[np.int64]
+
+    def rendered(self, normalizer: SlideNormalizer) -> Pixels:
+        """The tiles as a store of them would be rendered, with what their neighbors show."""
+        renderer = TileRenderer(self.store, normalizer)
+        step = renderer.rows_at_once
+        firsts = range(0, len(self.rows), step)
+        rows: list[int] = self.rows.tolist()
+        return np.concatenate([renderer.render(rows[at : at + step]).tiles for at in firsts])
 
     def seams(self, tiles: Pixels) -> SeamScore:
         """The seams of these tiles, or of the same tiles in other colors."""
@@ -124,7 +138,7 @@ def borders_of(path: Path | None, num: int) -> Borders | None:
     chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, num).round().astype(int))]
     rows, places = np.unique(chosen[:, :2], return_inverse=True)
     table = np.column_stack([places.reshape(-1, 2), chosen[:, 2]])
-    return Borders(store.read(rows), table)
+    return Borders(store, rows, store.read(rows), table)
 
 
 def target_profile(
@@ -173,7 +187,7 @@ def _render(
     seconds = max(time.perf_counter() - start, 1e-9)
     seams = NO_SEAMS
     if borders:
-        seams = borders.seams(_in_batches(normalizer, borders.tiles).tiles)
+        seams = borders.seams(borders.rendered(normalizer))
     is_rendered = model.model is not None and not rendered.is_passed.all()
     speed = round(len(tiles) / seconds, 1) if is_rendered else None
     return SlideAfter(rendered, seams, speed, normalizer.problem)

@@ -58,14 +58,20 @@ class NamedModel:
         return f"the model is for {wanted:g} um/px, the tiles have {mpp:g}"
 
 
-def load_models(texts: Sequence[str]) -> list[NamedModel]:
+def load_models(texts: Sequence[str], device: str = "cpu") -> list[NamedModel]:
     """ "none" and the model of each text: a file, or file:quality for a learned one.
 
+    device  where networks of learned ones run: cpu, cuda, mps, or auto
+
     The name is the file's, with numbers where it occurs twice. Raises StainError or OSError for
-    a file that is no model.
+    a file that is no model, ConfigError for a device that is not there.
     """
     from pathology.stain.load import load_model
 
+    if device != "cpu":  # or a library is loaded that no table needs
+        from pathology.training.fabric import device_of
+
+        device = device_of(device)
     found = [NamedModel(NONE)]
     for text in texts:
         path, quality = _parsed(text)
@@ -74,7 +80,7 @@ def load_models(texts: Sequence[str]) -> list[NamedModel]:
         name, number = stem, 2
         while name in taken:
             name, number = f"{stem} ({number})", number + 1
-        found.append(NamedModel(name, load_model(path), quality, path.name))
+        found.append(NamedModel(name, load_model(path, device=device), quality, path.name))
     return found
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from pathology.core.table import read_csv
 from pathology.evaluation.stain_summary import PairScore
 from pathology.stain.config import StainConfig
+from pathology.stain.contract import RAW
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.similarity import PairError, Shift, paired_scores
 from pipelines.flat_pictures import SUFFIXES, read_picture
+from pipelines.raw_tiles import require_raw
 from pipelines.stain_models import NamedModel
 
 SLIDE_COLUMNS = ("slide_id", "slide", "case_id")
@@ -54,11 +56,16 @@ def score_pairs(
 ) -> Iterator[PairScore]:
     """How near each model, fitted to a slide's sources, brings them to their references.
 
-    Raises SlideError for a picture that cannot be read, PairError for two that do not fit.
+    Raises SlideError for a picture that cannot be read, PairError for two that do not fit,
+    StainError for a source that models would normalize a second time.
     """
+    has_models = any(model.model is not None for model in models)
     for slide_id in dict.fromkeys(pair.slide_id for pair in pairs):
         mine = [pair for pair in pairs if pair.slide_id == slide_id]
-        sources = [read_picture(pair.name, pair.source).pixels for pair in mine]
+        pictures = [read_picture(pair.name, pair.source) for pair in mine]
+        for pair, picture in zip(mine, pictures, strict=True) if has_models else ():
+            require_raw(pair.source, pair.name, picture.normalized_by or RAW)
+        sources = [picture.pixels for picture in pictures]
         references = [read_picture(pair.name, pair.reference).pixels for pair in mine]
         shifts = [pair.shift for pair in mine]
         for model in models:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pathology.slides.ome_writer import PyramidConfig
-from pathology.stain.config import StainConfig
+from pathology.stain.config import Method, StainConfig
+from pathology.stain.contract import stain_fingerprint
 from pathology.stain.normalizer import StainModel
+
+ALREADY = "already complete"  # how the reason of what an earlier run has done begins
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Recipe:
     """What is done to every member of an input.
 
     pyramid     of whole slides
-    assume_mpp  for slides that state none
+    assume_mpp  for slides and pictures that state none
     processes   that share the work on one slide; 0: it is done in this one
     threads     that share the work on one store
     """
@@ -26,6 +29,33 @@ class Recipe:
     assume_mpp: float | None = None
     processes: int = 0
     threads: int = 1
+
+    @property
+    def stain(self) -> str:
+        """Fingerprint of the stain that comes out, of model and settings."""
+        return stain_fingerprint(self.model.fingerprint, self.config)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the model is a network, which may be rendered in several qualities."""
+        return self.model.method not in get_args(Method)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What every picture says of the stain that it is in."""
+        quality = {"quality": self.config.quality} if self.is_learned else {}
+        return {
+            "stain": self.stain,
+            "model_fingerprint": self.model.fingerprint,
+            "method": self.model.method,
+            "style": self.model.source,
+            **quality,
+        }
+
+
+def said_again(reason: str) -> str:
+    """The reason of a member that an earlier run has done and gave a reason for."""
+    return f"{ALREADY}; {reason}" if reason else ALREADY
 
 
 @dataclass(frozen=True)

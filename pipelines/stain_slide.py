@@ -20,7 +20,7 @@ from pathology.core.batch import Batch
 from pathology.core.errors import SlideError, WrongResolution
 from pathology.core.manifest import SlideRecord
 from pathology.core.supervise import Task
-from pathology.slides.ome_writer import OmeFacts, stored_fingerprint
+from pathology.slides.ome_writer import OmeFacts, stored_notes
 from pathology.slides.open import open_slide
 from pathology.slides.reader import SlideReader
 from pathology.slides.resolution import Spacing, decide_spacing
@@ -28,14 +28,16 @@ from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import DONE
 from pipelines.band_file import BandFile, open_band
+from pipelines.flat_pictures import require_colors
 from pipelines.stain_bands import BandPlan, Bands, render_bands
 from pipelines.stain_canvas import Canvas, whole_canvas
 from pipelines.stain_pyramid import assemble
-from pipelines.stain_recipe import Recipe, failure, raise_first
+from pipelines.stain_recipe import Recipe, failure, raise_first, said_again
 from pipelines.tile_samples import MPP_TOLERANCE, Sampling, sample_open_slide
 
 SLIDE_SCHEMA = 1
 SAMPLE_PX = 256
+RESCALED = "written at the model's"  # how the reason begins where that was not asked for
 DESCRIPTION = "Stain-normalized copy, research use only. Method: {method}; style: {source}."
 
 Report = Callable[[int], None]
@@ -84,7 +86,7 @@ def _stain(job: SlideJob, plan: BandPlan, recipe: Recipe, report: Report) -> Sta
     outcome = StainOutcome(
         slide_id=job.record.slide_id,
         status=DONE,
-        reason=_reason(plan.normalizer, num_passed),
+        reason=_reason(plan, num_passed),
         num_tiles=plan.num_tiles,
         num_passed_through=num_passed,
         fingerprint=plan.fingerprint,
@@ -99,27 +101,42 @@ def _stain(job: SlideJob, plan: BandPlan, recipe: Recipe, report: Report) -> Sta
 def plan_slide(job: SlideJob, *, recipe: Recipe, report: Report) -> BandPlan | StainOutcome:
     """Everything that must be known of a slide before it is rendered; its outcome if it is done.
 
-    Raises SlideError, also for a slide that a stain model wrote.
+    Raises SlideError, also for a slide that is normalized already, and for grey and 16-bit images.
     """
     record = job.record
+    require_colors(record.slide_id, record.slide_path)
     with closing(open_slide(record)) as slide:
         spacing = decide_spacing(
             record.slide_id, record.mpp, slide.facts.spacings, recipe.assume_mpp
         )
         name = slide_fingerprint(record, spacing, recipe)
-        if stored_fingerprint(job.target) == name:
-            return StainOutcome(
-                slide_id=record.slide_id,
-                status=DONE,
-                reason="already complete",
-                store_bytes=job.target.stat().st_size,
-                fingerprint=name,
-            )
+        notes = stored_notes(job.target)
+        if notes.get("fingerprint") == name:
+            return _finished(job, notes)
         _require_raw(slide)
         normalizer = fit_slide(slide, record, spacing, recipe)
         canvas = _canvas(slide, spacing, normalizer, recipe)
     folder = job.target.with_name(f".{job.target.name}.bands")
-    return BandPlan(record, canvas, normalizer, recipe.pyramid, name, folder)
+    remark = _remark(canvas, spacing, recipe)
+    return BandPlan(record, canvas, normalizer, recipe.pyramid, name, folder, remark)
+
+
+def _finished(job: SlideJob, notes: dict[str, str]) -> StainOutcome:
+    """The outcome of a slide that an earlier run has written, as its notes have it."""
+    row = {**notes, "slide_id": job.slide_id, "status": DONE}
+    return replace(
+        StainOutcome.of_row(row),
+        reason=said_again(notes.get("reason", "")),
+        store_bytes=job.target.stat().st_size,
+    )
+
+
+def _remark(canvas: Canvas, spacing: Spacing, recipe: Recipe) -> str:
+    """That a slide is written at another resolution than scanned, where nobody asked for it."""
+    is_same = abs(canvas.mpp[0] / spacing.mpp[0] - 1) <= MPP_TOLERANCE
+    if is_same or recipe.pyramid.mpp is not None:
+        return ""
+    return f"{RESCALED} {canvas.mpp[0]:.4g} um/px, scanned at {spacing.mpp[0]:.4g}"
 
 
 def fit_slide(
@@ -149,7 +166,7 @@ def slide_fingerprint(record: SlideRecord, spacing: Spacing, recipe: Recipe) -> 
         "mask": content_digest(record.mask_path) if record.mask_path else "",
         "mpp": repr(spacing),
         "domain": record.domain,
-        "model": recipe.model.fingerprint,
+        "model": recipe.stain,  # so that what notes another is written anew
         "pyramid": recipe.pyramid.model_dump_json(),
     }
     return fingerprint("stained slide", SLIDE_SCHEMA, recipe.config, inputs)
@@ -168,7 +185,7 @@ def _canvas(
             raise WrongResolution(
                 slide.slide_id,
                 f"{wanted:g} um/px is asked for, the model was trained at {taught:g} um/px",
-                "Leave --mpp out, or take --quality student or lut",
+                f"Leave --mpp out: the slide is then written at {taught:g} um/px",
             )
         wanted = taught
     return whole_canvas(slide, spacing.mpp, recipe.pyramid.tile_px, wanted)
@@ -210,15 +227,14 @@ def _facts(job: SlideJob, plan: BandPlan, recipe: Recipe, outcome: StainOutcome)
     notes = {
         "fingerprint": plan.fingerprint,
         "note": "research use only",
-        "method": model.method,
-        "style": model.source,
-        "model_fingerprint": model.fingerprint,
+        **recipe.notes,
         "config": json.dumps(recipe.config.model_dump(mode="json")),
         "pyramid": json.dumps(recipe.pyramid.model_dump(mode="json")),
         "slide_id": job.record.slide_id,
         "slide_digest": content_digest(job.record.slide_path),
         "num_tiles": str(outcome.num_tiles),
         "num_passed_through": str(outcome.num_passed_through),
+        "reason": outcome.reason,
         "version": __version__,
         **measured,
     }
@@ -226,7 +242,10 @@ def _facts(job: SlideJob, plan: BandPlan, recipe: Recipe, outcome: StainOutcome)
     return OmeFacts(job.record.slide_id, plan.canvas.mpp, said, notes)
 
 
-def _reason(normalizer: SlideNormalizer, num_passed: int) -> str:
-    if normalizer.problem:
-        return f"all tiles stay as they are: {normalizer.problem}"
-    return f"{num_passed} tiles without stain stay as they are" if num_passed else ""
+def _reason(plan: BandPlan, num_passed: int) -> str:
+    said = [plan.remark] if plan.remark else []
+    if plan.normalizer.problem:
+        said.append(f"all tiles stay as they are: {plan.normalizer.problem}")
+    elif num_passed:
+        said.append(f"{num_passed} tiles without stain stay as they are")
+    return "; ".join(said)

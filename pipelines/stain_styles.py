@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pathology.core.artifact import fingerprint, publish, write_text
 from pathology.stain.config import StainConfig
 from pathology.stain.macenko import estimate_stains
-from pathology.stain.matrix import angle_between
+from pathology.stain.matrix import angle_between, are_stains
 from pathology.stain.stains import ONE_STAIN
 from pathology.stain.styles import is_textbook, tile_styles
 from pathology.tiling.store import open_tiles, read_attributes
@@ -55,9 +55,16 @@ class StyleRow:
         )
 
 
-def list_styles(source: Path, config: StainConfig, tiles_per_slide: int) -> list[StyleRow]:
-    """The staining of every slide of an input; the styles of stores' tiles are kept in them."""
-    slides = sample_slides(source, tiles_per_slide=tiles_per_slide, is_smaller_fine=True)
+def list_styles(
+    source: Path, config: StainConfig, tiles_per_slide: int, assume_mpp: float | None = None
+) -> list[StyleRow]:
+    """The staining of every slide of an input; the styles of stores' tiles are kept in them.
+
+    assume_mpp  for slides that state none
+    """
+    slides = sample_slides(
+        source, tiles_per_slide=tiles_per_slide, assume_mpp=assume_mpp, is_smaller_fine=True
+    )
     return [_row(slide, config) for slide in slides]
 
 
@@ -103,7 +110,7 @@ def styles_of(slide: SlideTiles, config: StainConfig) -> Matrices:
     """Stain matrices (N, 2, 3) of a slide's sample tiles.
 
     Those of a store are read from it where they are known, and kept in it where it may be
-    written.
+    written. What is damaged there, or is no pair of stains, is not known.
     """
     if slide.store is None or slide.rows is None:
         return tile_styles(slide.tiles_NHW3, config).matrix_N23
@@ -124,6 +131,13 @@ def styles_fingerprint(store: Path, config: StainConfig) -> str:
 
 
 def _known(path: Path, name: str, num_tiles: int) -> Matrices:
-    if column_attributes(path).get("fingerprint") == name:
-        return read_column(path)
-    return np.full((num_tiles, 2, 3), np.nan, np.float32)
+    """Matrices (num_tiles, 2, 3) of a column of that name; NaN where there is none to believe."""
+    unknown = np.full((num_tiles, 2, 3), np.nan, np.float32)
+    try:
+        is_named = column_attributes(path).get("fingerprint") == name
+        found = np.asarray(read_column(path), np.float32) if is_named else unknown
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return unknown
+    if found.shape != unknown.shape:
+        return unknown
+    return np.where(are_stains(found)[:, None, None], found, unknown)

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import io
+import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, PngImagePlugin
 
-from pathology.core.artifact import content_digest, fingerprint, publish
+from pathology.core.artifact import content_digest, fingerprint
 from pathology.core.errors import SlideError, WrongResolution
 from pathology.core.manifest import SlideRecord
 from pathology.core.supervise import Task, attempt
 from pathology.slides.jpeg import DamagedJpeg
 from pathology.stain.matrix import Pixels
+from pathology.stain.normalize_store import require_usable
 from pathology.stain.normalizer import SlideNormalizer
 from pathology.stain.outcome import StainOutcome, failed
+from pathology.stain.tile_renderer import TileRenderer
 from pathology.tiling.outcome import DONE, EMPTY
-from pathology.tiling.store import open_tiles
-from pipelines.flat_pictures import evenly, read_picture, squares_of
-from pipelines.stain_recipe import Recipe
+from pathology.tiling.store import TileStore, open_tiles
+from pipelines.flat_pictures import Picture, evenly, read_picture, squares_of
+from pipelines.png_file import read_notes, write_png
+from pipelines.stain_recipe import Recipe, said_again
 from pipelines.stain_windows import Box, render_inner
 from pipelines.tile_samples import MPP_TOLERANCE
 
-PICTURE_SCHEMA = 1
+PICTURE_SCHEMA = 2
 SAMPLE_PX = 256
 WHOLE_PX, WHOLE_NETWORK_PX = 1 << 22, 1 << 20  # rendered at once: by color alone, by a network
-COMPRESSION = 3  # of PNG: twice as fast as the usual 6, a few per cent larger
-KEY = "pathology:fingerprint"
 
 Report = Callable[[int], None]
 
@@ -89,34 +90,33 @@ def stain_picture(job: PictureJob, *, recipe: Recipe, report: Report) -> StainOu
         inputs["picture"] = content_digest(record.slide_path)
     name = fingerprint("stained picture", PICTURE_SCHEMA, recipe.config, inputs)
     done = StainOutcome(slide_id=record.slide_id, status=DONE, num_tiles=1, fingerprint=name)
-    if stored_in_png(job.target) == name:
+    before = _rendered_before(job.target, name)
+    if before is not None:
         report(1)
-        return replace(done, reason="already complete", store_bytes=job.target.stat().st_size)
-    picture = read_picture(record.slide_id, record.slide_path)
+        reason = said_again(before.pop("reason", ""))
+        return replace(done, reason=reason, store_bytes=job.target.stat().st_size, **before)
+    picture = _raw_picture(record)
     squares = squares_of(picture.pixels, SAMPLE_PX)
     sample = squares[evenly(len(squares), recipe.config.num_sample_tiles)]
     normalizer = recipe.model.for_slide(sample, recipe.config)
     if not _is_small(normalizer, picture.pixels):  # no window passes that its neighbor would show
         whole = recipe.config.model_copy(update={"min_stained_fraction": 0.0})
         normalizer = recipe.model.for_slide(sample, whole)
-    _require_mpp(record, record.mpp or picture.mpp, normalizer, recipe)
+    mpp = record.mpp or picture.mpp or recipe.assume_mpp
+    _require_mpp(record.slide_id, mpp, normalizer, recipe)
     rendered, is_passed = render_picture(normalizer, picture.pixels)
-    size = write_png(job.target, rendered, name)
+    reason = f"stays as it is: {normalizer.problem}" if normalizer.problem else ""
+    said = {"reason": reason, "num_passed_through": int(is_passed), **normalizer.measured()}
+    size = write_png(job.target, rendered, _notes(name, recipe, said))
     report(1)
-    return replace(
-        done,
-        reason=f"stays as it is: {normalizer.problem}" if normalizer.problem else "",
-        num_passed_through=int(is_passed),
-        store_bytes=size,
-        seconds=round(time.perf_counter() - start, 3),
-        **normalizer.measured(),
-    )
+    seconds = round(time.perf_counter() - start, 3)
+    return replace(done, store_bytes=size, seconds=seconds, **said)
 
 
 def stain_store_tiles(job: StoreTilesJob, *, recipe: Recipe, report: Report) -> StainOutcome:
     """Normalize a store's tiles into PNG files named by their corners. Raises SlideError.
 
-    A file that an earlier run made by the same recipe is kept.
+    A file that an earlier run made by the same recipe is kept, and counted with the others.
     """
     start = time.perf_counter()
     cv2.setNumThreads(1)
@@ -125,33 +125,53 @@ def stain_store_tiles(job: StoreTilesJob, *, recipe: Recipe, report: Report) -> 
     inputs = {"tiles": str(store.attributes["fingerprint"]), "model": recipe.model.fingerprint}
     name = fingerprint("stained picture", PICTURE_SCHEMA, recipe.config, inputs)
     paths = [job.target / f"{x}_{y}.png" for x, y in store.l0_xy.tolist()]
-    missing = [row for row, path in enumerate(paths) if stored_in_png(path) != name]
-    report(len(paths) - len(missing))
+    before = [_rendered_before(path, name) for path in paths]
+    missing = {row: path for row, path in enumerate(paths) if before[row] is None}
+    kept = [said for said in before if said is not None]
+    report(len(kept))
+    made = []
     try:
-        sample = store.read(evenly(len(store) if missing else 0, recipe.config.num_sample_tiles))
-        normalizer = recipe.model.for_slide(sample, recipe.config)
-
-        def restain(row: int) -> bool:
-            tiles, is_passed = normalizer.render(store.read([row]))
-            write_png(paths[row], tiles[0], name)
-            report(1)
-            return bool(is_passed[0])
-
-        with ThreadPoolExecutor(max(1, recipe.threads)) as pool:
-            num_passed = sum(pool.map(restain, missing))
+        require_usable(slide_id, store, recipe.model)
+        if missing:
+            made = _render_missing(store, missing, name, recipe, report)
     except (DamagedJpeg, KeyError) as error:
         raise SlideError(slide_id, f"its store is damaged ({error})", "Tile it again") from error
-    return StainOutcome(
+    said = [*made, *kept]
+    facts: dict[str, Any] = said[0] if said else {"reason": ""}
+    num_passed = sum(one["num_passed_through"] for one in said)
+    outcome = StainOutcome(
         slide_id=slide_id,
         status=DONE if len(store) else EMPTY,
-        reason=_reason(len(paths), len(missing), num_passed, normalizer),
         num_tiles=len(store),
-        num_passed_through=num_passed,
         store_bytes=sum(path.stat().st_size for path in paths),
         fingerprint=name,
-        seconds=round(time.perf_counter() - start, 3),
-        **(normalizer.measured() if missing else {}),
+        seconds=round(time.perf_counter() - start, 3) if missing else 0.0,
     )
+    reason = _reason(len(store), len(made), num_passed, facts["reason"])
+    return replace(outcome, **{**facts, "reason": reason, "num_passed_through": num_passed})
+
+
+def _render_missing(
+    store: TileStore, missing: dict[int, Path], name: str, recipe: Recipe, report: Report
+) -> list[dict[str, Any]]:
+    """Write the PNG files of some of a store's rows; returns what each says of itself."""
+    sample = store.read(evenly(len(store), recipe.config.num_sample_tiles))
+    normalizer = recipe.model.for_slide(sample, recipe.config)
+    renderer = TileRenderer(store, normalizer)
+    facts = {"reason": normalizer.problem, **normalizer.measured()}
+
+    def restain(rows: Sequence[int]) -> list[dict[str, Any]]:
+        tiles, is_passed = renderer.render(rows)
+        said = [{"num_passed_through": int(passed), **facts} for passed in is_passed]
+        for row, tile, one in zip(rows, tiles, said, strict=True):
+            write_png(missing[row], tile, _notes(name, recipe, one))
+            report(1)
+        return said
+
+    rows, step = list(missing), renderer.rows_at_once
+    parts = [rows[first : first + step] for first in range(0, len(rows), step)]
+    with ThreadPoolExecutor(max(1, recipe.threads)) as pool:
+        return [one for said in pool.map(restain, parts) for one in said]
 
 
 def fail_picture(job: PictureJob, fault: Exception, seconds: float, error: str) -> StainOutcome:
@@ -178,46 +198,49 @@ def _is_small(normalizer: SlideNormalizer, pixels: Pixels) -> bool:
     return bool(height * width <= (WHOLE_NETWORK_PX if normalizer.margin_px else WHOLE_PX))
 
 
-def write_png(path: Path, pixels: Pixels, name: str) -> int:
-    """Write a picture with its fingerprint, whole or not at all; returns its bytes."""
-    said = PngImagePlugin.PngInfo()
-    said.add_text(KEY, name)
-    said.add_text("Comment", "research use only")
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=COMPRESSION, pnginfo=said)
-    with publish(path) as scratch:
-        return scratch.write_bytes(stream.getvalue())
+def _notes(name: str, recipe: Recipe, said: dict[str, Any]) -> dict[str, str]:
+    """What a PNG file keeps of how it was made, and what is to be said of it in tables."""
+    return {"fingerprint": name, **recipe.notes, "outcome": json.dumps(said)}
 
 
-def stored_in_png(path: Path) -> str | None:
-    """The fingerprint that a PNG file written here carries; None where there is no such file."""
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            found = image.info.get(KEY)
-    except (OSError, ValueError, SyntaxError):
+def _rendered_before(path: Path, name: str) -> dict[str, Any] | None:
+    """What is to be said of a PNG file of that name; None where it must be made."""
+    notes = read_notes(path)
+    if notes.get("fingerprint") != name:
         return None
-    return found if isinstance(found, str) else None
+    said: dict[str, Any] = json.loads(notes["outcome"])
+    return said
+
+
+def _raw_picture(record: SlideRecord) -> Picture:
+    picture = read_picture(record.slide_id, record.slide_path)
+    if picture.normalized_by:
+        raise SlideError(
+            record.slide_id,
+            f"it is normalized already, by model {picture.normalized_by}",
+            "Give the picture as it was taken",
+        )
+    return picture
 
 
 def _require_mpp(
-    record: SlideRecord, mpp: float | None, normalizer: SlideNormalizer, recipe: Recipe
+    slide_id: str, mpp: float | None, normalizer: SlideNormalizer, recipe: Recipe
 ) -> None:
     taught = recipe.model.mpp
     if not normalizer.margin_px or taught is None or mpp is None:
         return
     if abs(mpp / taught - 1) > MPP_TOLERANCE:
         raise WrongResolution(
-            record.slide_id,
+            slide_id,
             f"it has {mpp:.4g} um/px, the model was trained at {taught:g} um/px",
-            "Scale the picture, or take --quality student or lut",
+            f"Scale the picture to {taught:g} um/px",
         )
 
 
-def _reason(num: int, num_missing: int, num_passed: int, normalizer: SlideNormalizer) -> str:
+def _reason(num: int, num_made: int, num_passed: int, problem: str) -> str:
     if not num:
         return "the store holds no tiles"
-    if not num_missing:
-        return "already complete"
-    if normalizer.problem:
-        return f"all tiles stay as they are: {normalizer.problem}"
-    return f"{num_passed} tiles without stain stay as they are" if num_passed else ""
+    said = f"{num_passed} tiles without stain stay as they are" if num_passed else ""
+    if problem:
+        said = f"all tiles stay as they are: {problem}"
+    return said if num_made else said_again(said)

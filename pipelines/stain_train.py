@@ -16,6 +16,7 @@ from torch import Tensor
 from pathology import __version__
 from pathology.core.artifact import fingerprint, require_file_place
 from pathology.core.run_record import environment, now, write_run_record
+from pathology.core.state import load_state
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import CycleStep, told
 from pathology.stain.jitter import channel_factors
@@ -32,7 +33,7 @@ from pathology.training.tensorboard import also_to
 from pipelines.input_kinds import TileInput, as_input
 from pipelines.stain_domains import Domains, StyledTiles, draw_batch, read_domains
 from pipelines.stain_fidelity import measure_fidelity
-from pipelines.stain_panel import draw_panel
+from pipelines.stain_panel import Panels
 
 ERROR_TILES = 32  # crops on which the student is compared with its teacher
 
@@ -69,9 +70,10 @@ def train_model(
 ) -> LearnedModel:
     """Train on the tiles of any number of sources and save the model to out.
 
-    Beside it, in OUT.run, lie metrics.jsonl, curves.png, panel.png and the checkpoint that the
-    same command goes on from; so does one that differs only in what is used of the generator, and
-    in the student. Raises StainError where a side shows no tissue.
+    Beside it, in OUT.run, lie metrics.jsonl, curves.png, panel.png, those of earlier steps in
+    panels, and the checkpoint that the same command goes on from; so does one that differs only in
+    what is used of the generator, and in the student. Raises StainError where a side shows no
+    tissue, or is normalized already.
     """
     started = now()
     given = as_input(target)
@@ -114,8 +116,12 @@ def train_on(
 
     def keep(step: int) -> None:
         draw_curves(read_metrics(folder / "metrics.jsonl"), folder / "curves.png", out.stem)
-        draw_panel(folder / "panel.png", update, domains.source, domains.target)
+        panels.draw(step, update, domains.source, domains.target)
 
+    before = checkpoint_recipe(folder) if is_first else recipe
+    if before not in ("", recipe):
+        say("starting anew: the checkpoint is of other settings or tiles")
+    panels = Panels(folder, is_new=before != recipe)
     loop = Loop(config.steps, every=gcd(20, options.panel_every), keep=options.panel_every)
     start = fit(
         update, draw, loop, folder, recipe, is_first=is_first, on_step=on_step, on_keep=keep
@@ -154,6 +160,12 @@ def train_on(
         }
         write_run_record(folder / "run.json", started, facts, environment())
     return model
+
+
+def checkpoint_recipe(folder: Path) -> str:
+    """The recipe of the training whose checkpoint lies in a folder; "" where there is none."""
+    path = folder / "checkpoint.pt"
+    return str(load_state(path).get("recipe", "")) if path.is_file() else ""
 
 
 def distil_student(

@@ -39,7 +39,7 @@ class SlideTiles:
     tiles_NHW3   uint8; N is 0 where there is a problem
     store, rows  the tile store they come from, and their rows (N,) in it
     problem      why there are no tiles, or ""
-    stain        fingerprint of the stain model that tiles were normalized by, or "raw"
+    stain        fingerprint of the stain that tiles were normalized to, or "raw"
     """
 
     slide_id: str
@@ -159,7 +159,8 @@ def sample_picture(record: SlideRecord, sampling: Sampling) -> SlideTiles:
         mpp = sampling.mpp
     squares = squares_of(pixels, sampling.size_px)
     squares = squares[evenly(len(squares), sampling.tiles_per_slide)]
-    return SlideTiles(record.slide_id, record.centre, mpp, squares)
+    stain = picture.normalized_by or RAW
+    return SlideTiles(record.slide_id, record.centre, mpp, squares, stain=stain)
 
 
 def sample_slide(record: SlideRecord, sampling: Sampling) -> SlideTiles:

@@ -33,9 +33,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """What save_state wrote, on the CPU. Raises ArtifactError where it is damaged or no such file.
 
-    Nothing but tensors and plain values is read, so that a file cannot run code.
+    Nothing but tensors and plain values is read, so that a file cannot run code. The checksums of
+    its parts are compared, which torch does not do.
     """
     try:
+        _require_checksums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -44,6 +46,16 @@ def load_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ArtifactError(f"{path}: holds {type(state).__name__} where weights should be")
     return state
+
+
+def _require_checksums(path: Path) -> None:
+    """Raise BadZipFile for a part that is not what was written; files of old versions have none."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ MAX_REDUCTION = 64
 STRIP_ROWS = 256
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")  # others guess, or start programs
 Image.MAX_IMAGE_PIXELS = None  # ours is asked for before anything is decoded
+PNG_NOTE = "pathology:"  # how notes begin in the text of the PNG files that are written here
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -139,7 +141,8 @@ def _read_image(path: Path) -> tuple[Pixels, SlideFacts]:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_FLAT_PIXELS:
                 raise TooLarge(f"{image.width}x{image.height} px is too large for a flat image")
-            facts = SlideFacts(_spacing(image), str(image.format).lower())
+            kind = str(image.format).lower()
+            facts = SlideFacts(_spacing(image), kind, normalized_by=_stain_of(image))
             pixels, turn = _pixels_of(image, path), _orientation(image)
             return upright(pixels, turn), upright_facts(facts, turn)
 
@@ -166,6 +169,12 @@ def _require_checksums(path: Path) -> None:
     """Compare every part of a PNG with its checksum, which reading it does not."""
     with Image.open(path, formats=("PNG",)) as image:
         image.verify()
+
+
+def _stain_of(image: Image.Image) -> str:
+    """Fingerprint of the stain that a PNG of ours was rendered in, or ""."""
+    said = image.info.get(f"{PNG_NOTE}stain")
+    return said if isinstance(said, str) and re.fullmatch("[0-9a-f]{12}", said) else ""
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -7,6 +7,7 @@ other readers of plain TIFF look. Each is stored once.
 
 from __future__ import annotations
 
+import html
 import re
 import struct
 import xml.etree.ElementTree as ET
@@ -32,7 +33,7 @@ from pathology.slides.tiff_reader import FOREIGN
 FACTOR = 4  # from one level to the next, as scanners have it: a fifteenth more pixels in all
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 NAMESPACE = "pathology/stain"
-FINGERPRINT = re.compile(r'<M K="fingerprint">([0-9a-f]{12})</M>')
+NOTE = re.compile(r'<M K="(\w+)">([^<]*)</M>')
 MICRON_CM = 1e4
 TAG_BYTES = 20  # of one entry in a directory of a BigTIFF
 
@@ -161,14 +162,19 @@ def ome_xml(size: Pair, facts: OmeFacts) -> bytes:
     return text
 
 
-def stored_fingerprint(path: Path) -> str | None:
-    """The fingerprint that a file written here carries; None where there is no such file."""
+def stored_notes(path: Path) -> dict[str, str]:
+    """The notes that a file written here carries; none where there is no such file."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            found = FINGERPRINT.search(tiff.pages.first.description)
+            found = NOTE.findall(tiff.pages.first.description)
     except FOREIGN:
-        return None
-    return found.group(1) if found else None
+        return {}
+    return {key: html.unescape(value) for key, value in found}
+
+
+def stored_fingerprint(path: Path) -> str | None:
+    """The fingerprint that a file written here carries; None where there is no such file."""
+    return stored_notes(path).get("fingerprint")
 
 
 def _filled(tile: Pixels, edge: int) -> Pixels:

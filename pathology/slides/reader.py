@@ -27,7 +27,7 @@ class SlideFacts:
     l0_bounds  (x, y, width, height) of the scanned area in the level-0 plane (MRXS), or None
     vendor     the file's dialect, as OpenSlide names it, or the container's name
     properties other entries worth keeping, such as the objective power
-    normalized_by  fingerprint of the stain model that wrote the file; "": as it was scanned
+    normalized_by  fingerprint of the stain that the file was rendered in; "": as it was scanned
     """
 
     spacings: tuple[Spacing, ...]

@@ -17,6 +17,7 @@ JPEG = 7  # TIFF's code for a compression
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # photometric interpretations
 PLANES_APART = 2
 UNSPECIFIED = 0  # an extra sample that is no alpha
+GREY = "a grey picture shows no stains"
 MAX_TILE_PIXELS = 1 << 26
 MAX_SEGMENT_BYTES = 1 << 28
 MAX_FLAT_PIXELS = 200_000_000  # 600 MB as RGB; larger images must be tiled files
@@ -97,6 +98,15 @@ def is_readable(page: Any) -> bool:
         and page.imagelength > 0
         and min(page.tilewidth, page.tilelength) >= 16
     )
+
+
+def colors_lack(page: Any) -> str:
+    """What a page's values lack to be colours of 8 bits, by its directory, or ""."""
+    if page.photometric == PALETTE:
+        return ""
+    if page.samplesperpixel < 3:
+        return GREY
+    return "" if page.bitspersample == 8 else f"{page.bitspersample}-bit colours"
 
 
 def shows_the_same(base: Any, page: Any) -> bool:

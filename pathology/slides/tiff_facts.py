@@ -10,7 +10,9 @@ from pathology.slides.reader import SlideFacts
 from pathology.slides.resolution import Spacing, mpp_of_resolution_tag
 
 INCH = 2  # TIFF's unit of resolution where none is given
-STAIN_MODEL = re.compile(r'<M K="model_fingerprint">([0-9a-f]{12})</M>')  # as ome_writer notes it
+# as ome_writer notes them; files of before say the model alone
+STAIN = re.compile(r'<M K="stain">([0-9a-f]{12})</M>')
+STAIN_MODEL = re.compile(r'<M K="model_fingerprint">([0-9a-f]{12})</M>')
 
 
 def facts_of_page(tags: Any, ome: Mapping[str, Any] | None, text: str = "") -> SlideFacts:
@@ -25,11 +27,11 @@ def facts_of_page(tags: Any, ome: Mapping[str, Any] | None, text: str = "") -> S
         x, y = (_tag_mpp(tags[name].value, unit) for name in ("XResolution", "YResolution"))
         if x and y:
             spacings.append(Spacing((x, y), "tiff"))
-    model = STAIN_MODEL.search(text)
+    stain = STAIN.search(text) or STAIN_MODEL.search(text)
     return SlideFacts(
         tuple(spacings),
         "tiff" if ome is None else "ome-tiff",
-        normalized_by=model.group(1) if model else "",
+        normalized_by=stain.group(1) if stain else "",
     )
 
 

@@ -53,6 +53,14 @@ class Page:
         return edges & -edges
 
 
+def as_rgb(decoded: NDArray[Any] | None) -> NDArray[np.uint8]:
+    """A decoded tile (H, W, 3) without further samples. Raises ValueError for an empty one."""
+    if decoded is None:
+        raise ValueError("empty tile")
+    pixels = decoded.reshape(decoded.shape[-3:])
+    return np.ascontiguousarray(pixels[..., :3], np.uint8)
+
+
 def places_in(
     x0: int, y0: int, width: int, height: int, tile_w: int, tile_h: int, grid: Pair
 ) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ import lzma
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pathology.slides.plan import Level, Pair, Plane, ReadPlan, levels_of_sizes
 from pathology.slides.reader import Halved, Pixels, SlideFacts, scale_to, shrink, to_plane
 from pathology.slides.tiff_checks import (
     JPEG,
+    colors_lack,
     colors_of,
     is_readable,
     require_flat,
@@ -30,7 +31,7 @@ from pathology.slides.tiff_checks import (
     shows_the_same,
 )
 from pathology.slides.tiff_facts import facts_of_page
-from pathology.slides.tiff_page import Page, places_in
+from pathology.slides.tiff_page import Page, as_rgb, places_in
 
 GLASS = 255  # what a tile that was never written shows
 CONVERT = "Check the copy of the file, or convert it to a tiled pyramidal TIFF"
@@ -190,7 +191,7 @@ class TiffReader:
                 )
                 return shrink(pixels, reduction // scale)
             decoded, *_ = page.decoder(data, row * page.grid[0] + column)
-            return shrink(_as_rgb(decoded), reduction)
+            return shrink(as_rgb(decoded), reduction)
         except FOREIGN as error:
             raise UnreadableSlide(
                 self.slide_id,
@@ -214,20 +215,26 @@ class TiffReader:
 
 def is_tiled_rgb(path: Path) -> bool:
     """Whether the first page of a TIFF is something TiffReader reads."""
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            return is_readable(tiff.pages.first)
-    except FOREIGN:
-        return False
+    return bool(_asked(path, is_readable))
 
 
 def has_jpeg_tiles(path: Path) -> bool:
     """Whether the first page is readable here and its tiles are JPEG, the fast case."""
+    return bool(_asked(path, lambda page: is_readable(page) and page.compression == JPEG))
+
+
+def colors_lacking(path: Path) -> str:
+    """What a TIFF's first page lacks to be 8-bit colours; "" where it cannot be told, too."""
+    return str(_asked(path, colors_lack) or "")
+
+
+def _asked(path: Path, question: Callable[[Any], Any]) -> Any:
+    """The answer to a question on the first page of a TIFF; None where there is none."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            return is_readable(tiff.pages.first) and tiff.pages.first.compression == JPEG
+            return question(tiff.pages.first)
     except FOREIGN:
-        return False
+        return None
 
 
 def require_whole_tiff(slide_id: str, path: Path) -> None:
@@ -290,10 +297,3 @@ def _facts(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> SlideFacts:
         return facts_of_page(page.tags, None)
     text = tiff.ome_metadata or ""
     return facts_of_page(page.tags, tifffile.xml2dict(text), text)
-
-
-def _as_rgb(decoded: NDArray[Any] | None) -> Pixels:
-    if decoded is None:
-        raise ValueError("empty tile")
-    pixels = decoded.reshape(decoded.shape[-3:])
-    return np.ascontiguousarray(pixels[..., :3], np.uint8)

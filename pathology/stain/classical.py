@@ -24,6 +24,7 @@ from pathology.stain.tissue import Tissue, has_color, look_at, num_rendered, rep
 
 TILE_PIXELS = 20_000  # of a tile, where each is measured by itself
 TOO_LITTLE, NO_COLOR = "too little stained tissue", "its tissue shows no color"
+NO_TISSUE = "no tissue was found"
 
 Vector = tuple[float, float, float]
 
@@ -171,6 +172,8 @@ def is_fit(tissue: Tissue, measured: Measured, config: StainConfig) -> Array:
 def problem_of(tissue: Tissue, measured: Measured, config: StainConfig, unfit: str) -> str:
     """Why the one group that was measured cannot be normalized, or ""."""
     num_stained, num_pixels = int(num_counted(tissue.is_stained_GP)[0]), tissue.od_GP3.shape[1]
+    if not num_pixels:
+        return NO_TISSUE
     if num_stained < config.min_stained_pixels:
         return f"{TOO_LITTLE} ({num_stained} of {num_pixels} pixels)"
     if not bool(has_color(tissue)[0]):

@@ -20,14 +20,14 @@ from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
 from pathology.stain.learned_normalizer import NetworkNormalizer, share_cores
 from pathology.stain.macenko import estimate_stains
-from pathology.stain.matrix import Pixels
+from pathology.stain.matrix import Pixels, are_stains
 from pathology.stain.networks import StyleGenerator, kernel_of
 from pathology.stain.normalizer import PassThrough, SlideNormalizer
 from pathology.stain.saved_style import StainError
 from pathology.stain.sharp_table import Grid, SharpTableNormalizer
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent, student_of
-from pathology.stain.style_vector import TOLD, style_vector
+from pathology.stain.style_vector import NUM_MATRIX, TOLD, style_vector
 from pathology.stain.tissue import white_levels
 
 KIND, SCHEMA = "pathology stain model", 4
@@ -157,6 +157,8 @@ class LearnedModel:
                 f"{path}: its weights or card are of another architecture ({said}). "
                 "Use the version that made it, or train it again"
             ) from error
+        for network in (teacher, student):
+            _require_sound(path, network)
         return cls(card, teacher, student, device)
 
 
@@ -170,6 +172,18 @@ def _read(path: Path) -> dict[str, Any]:
     if state.get("kind") != KIND or state.get("schema") != SCHEMA:
         raise StainError(f"{path}: holds weights, but no stain model of this version")
     return state
+
+
+def _require_sound(path: Path, network: StyleGenerator | StainStudent) -> None:
+    """Raise StainError for weights that are no numbers, and for a style that is no two stains."""
+    state = network.state_dict()
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise StainError(f"{path}: some of its weights are no numbers. Train it again")
+    for name in (name for name in ("home", "away") if name in state):
+        style = state[name].numpy()
+        is_two = are_stains(style[:NUM_MATRIX].reshape(1, 2, 3))[0]
+        if not is_two or style[NUM_MATRIX:].min() <= 0:
+            raise StainError(f"{path}: its style ({name}) is no pair of stains. Train it again")
 
 
 def _digest(model: LearnedModel) -> str:

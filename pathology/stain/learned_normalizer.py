@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
 from pathology.stain.networks import kernel_of
-from pathology.stain.normalizer import Rendered
+from pathology.stain.normalizer import Rendered, middle_of
 from pathology.stain.sharp_table import PALE_OD, apply_kernel, measured_white
 from pathology.stain.table_normalizer import blend, least_stained
 from pathology.stain.tensors import paint
@@ -40,17 +40,23 @@ class NetworkNormalizer:
 
     def render(self, tiles_NHW3: Pixels) -> Rendered:
         """The tiles in the model's style; glass keeps its color, tiles of nothing else all."""
+        return self.render_middle(tiles_NHW3, 0)
+
+    def render_middle(self, windows_NHW3: Pixels, around_px: int) -> Rendered:
+        """The tiles amid windows that show around_px more on each side, which is looked at only."""
         share_cores()
         network = self.network.to(self.device)
-        tiles, is_passed = np.array(tiles_NHW3), np.ones(len(tiles_NHW3), np.bool_)
-        painted = paint(network, tiles, self.multiple_px, self.device, self.style_S)
-        for i, tile in enumerate(tiles):
-            is_passed[i] = not self._keep_glass(tile, next(painted))
+        tiles = np.array(middle_of(windows_NHW3, around_px))
+        is_passed = np.ones(len(tiles), np.bool_)
+        painted = paint(network, windows_NHW3, self.multiple_px, self.device, self.style_S)
+        for i, (window, made) in enumerate(zip(windows_NHW3, painted, strict=True)):
+            sharp = apply_kernel(window, self.kernel)  # or glass and pale tissue would stand out
+            middles = (middle_of(pixels[None], around_px)[0] for pixels in (sharp, made))
+            is_passed[i] = not self._keep_glass(tiles[i], *middles)
         return Rendered(tiles, is_passed)
 
-    def _keep_glass(self, tile: Pixels, painted: Pixels) -> bool:
+    def _keep_glass(self, tile: Pixels, sharp: Pixels, painted: Pixels) -> bool:
         """Paint the stain of a tile in place, or leave the tile and say False."""
-        sharp = apply_kernel(tile, self.kernel)  # or glass and pale tissue would stand out
         mixed, is_stained = blend(
             lambda colors: painted, self.white_level, self.config.min_od, sharp, PALE_OD
         )

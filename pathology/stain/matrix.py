@@ -26,6 +26,15 @@ from pathology.stain.tissue import depth_of, glass_levels, stained
 Pixels = NDArray[np.uint8]  # (..., 3) RGB
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]  # (2, 3), rows hematoxylin and eosin, unit length
+UNIT_TOLERANCE, LEAST_SINE = 1e-2, 1e-2  # of a stain's length, and between two of them
+
+
+def are_stains(matrix_N23: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which matrices (N,) are two stains: finite unit vectors that differ."""
+    rows = np.nan_to_num(np.asarray(matrix_N23, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    is_unit = np.abs(np.linalg.norm(rows, axis=2) - 1).max(axis=1) <= UNIT_TOLERANCE
+    is_apart = np.linalg.norm(np.cross(rows[:, 0], rows[:, 1]), axis=1) >= LEAST_SINE
+    return np.asarray(is_unit & is_apart & np.isfinite(matrix_N23).all(axis=(1, 2)), np.bool_)
 
 
 def od_table(white_level: NDArray[np.float64]) -> Floats:

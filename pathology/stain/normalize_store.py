@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -17,11 +17,12 @@ from pathology import __version__
 from pathology.core.artifact import fingerprint, publish
 from pathology.core.errors import ArtifactError, SlideError
 from pathology.slides.jpeg import DamagedJpeg
-from pathology.stain.config import StainConfig
+from pathology.stain.config import Method, StainConfig
 from pathology.stain.contract import RAW, StainMismatch, require_same_stain
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import SlideNormalizer, StainModel
 from pathology.stain.outcome import StainOutcome
+from pathology.stain.tile_renderer import TileRenderer
 from pathology.tiling.config import StoreConfig
 from pathology.tiling.outcome import DONE, EMPTY
 from pathology.tiling.store import (
@@ -33,7 +34,7 @@ from pathology.tiling.store import (
 )
 
 STAIN_SCHEMA = 2
-TILES_AT_ONCE = 16  # in one call of render, which learned models like
+LEARNED_SCHEMA = 3  # before, their tiles were rendered without their neighbors
 BLOCKS_A_THREAD = 4  # on their way at a time
 MPP_TOLERANCE = 0.02
 MAX_SAMPLE_PIXELS = 40_000_000  # 120 MB
@@ -72,7 +73,7 @@ def normalize_store(
         finished = _finished(target, name)
         if finished is not None:
             return finished
-        _require_usable(slide_id, store, model)
+        require_usable(slide_id, store, model)
         normalizer = model.for_slide(sample_tiles(store, config), config)
         with publish(target) as scratch:
             writer = TileWriter(scratch, store.size_px, _encoding_of(store))
@@ -113,10 +114,11 @@ def restained_fingerprint(
 ) -> str:
     """Name of the store that normalizing the store with these attributes makes."""
     inputs = {"tiles": str(attributes["fingerprint"]), "model": model.fingerprint}
-    return fingerprint("stained tiles", STAIN_SCHEMA, config, inputs)
+    schema = STAIN_SCHEMA if model.method in get_args(Method) else LEARNED_SCHEMA
+    return fingerprint("stained tiles", schema, config, inputs)
 
 
-def _require_usable(slide_id: str, store: TileStore, model: StainModel) -> None:
+def require_usable(slide_id: str, store: TileStore, model: StainModel) -> None:
     """Raise SlideError for a store without pixels, of another resolution, or normalized."""
     if not store.has_pixels:
         raise SlideError(slide_id, "its store holds coordinates only", "Tile without --coords-only")
@@ -139,21 +141,20 @@ def _restained_blocks(
     store: TileStore, normalizer: SlideNormalizer, threads: int
 ) -> Iterator[Sequence[Restained]]:
     """All tiles in order, a few blocks at a time so that memory stays bounded."""
-    encoding = _encoding_of(store)
+    encoding, renderer = _encoding_of(store), TileRenderer(store, normalizer)
 
     def restain(rows: range) -> list[Restained]:
-        tiles, is_passed = normalizer.render(store.read(rows))
-        return [
-            Restained(store.encoded(row), True)  # its own bytes: no second compression
-            if passed
-            else Restained(encode_tile(tile, encoding), False)
-            for row, tile, passed in zip(rows, tiles, is_passed, strict=True)
-        ]
+        found, row = [], rows.start
+        for part in renderer.parts(rows):
+            for tile, passed in zip(*part, strict=True):
+                # one that passed keeps its own bytes: no second compression
+                encoded = store.encoded(row) if passed else encode_tile(tile, encoding)
+                found.append(Restained(encoded, bool(passed)))
+                row += 1
+        return found
 
-    blocks = [
-        range(first, min(first + TILES_AT_ONCE, len(store)))
-        for first in range(0, len(store), TILES_AT_ONCE)
-    ]
+    step = renderer.rows_at_once
+    blocks = [range(first, min(first + step, len(store))) for first in range(0, len(store), step)]
     if threads <= 1:
         yield from map(restain, blocks)
         return

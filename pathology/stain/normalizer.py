@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,15 @@ class SlideNormalizer(Protocol):
 
     def measured(self) -> dict[str, Any]:
         """Columns of stain.csv on the slide's own staining; empty where there is nothing to say."""
+        ...
+
+
+@runtime_checkable
+class LooksAround(SlideNormalizer, Protocol):
+    """A normalizer whose new colors depend on what lies around a pixel, up to margin_px."""
+
+    def render_middle(self, windows_NHW3: Pixels, around_px: int) -> Rendered:
+        """The tiles amid windows that show around_px more on each side, which is looked at only."""
         ...
 
 
@@ -83,3 +92,9 @@ class PassThrough:
     def measured(self) -> dict[str, Any]:
         """Nothing."""
         return {}
+
+
+def middle_of(windows_NHW3: Pixels, around_px: int) -> Pixels:
+    """Windows without around_px on each side, a view."""
+    height, width = windows_NHW3.shape[1:3]
+    return windows_NHW3[:, around_px : height - around_px, around_px : width - around_px]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pathology.stain.matrix import Pixels
 
 INSIDE_PX = 8  # as many steps on either side of a border stand for "just inside"
+NOBODY = -1  # where no tile lies
 Steps = NDArray[np.float64]
 
 
@@ -104,6 +105,26 @@ def neighbors(l0_xy: NDArray[np.int64], l0_size: tuple[int, int]) -> NDArray[np.
                     found.append((row, other, axis))
                     break
     return np.array(found, np.int64).reshape(-1, 3)
+
+
+def tiles_around(pairs_M3: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """The tile at each of the 3 x 3 places about each of num tiles, (N, 3, 3) by row and column.
+
+    pairs_M3  as neighbors gives them
+    returns   indices of tiles; NOBODY where there is none, and for a tile that only a corner joins
+
+    >>> tiles_around(np.array([[0, 1, 0], [1, 2, 1]]), 3)[0].tolist()
+    [[-1, -1, -1], [-1, 0, 1], [-1, -1, 2]]
+    """
+    around = np.full((num + 1, 3, 3), NOBODY, np.int64)  # the last, NOBODY's, has nobody around it
+    around[:num, 1, 1] = np.arange(num)
+    for first, second, axis in pairs_M3.tolist():
+        around[(first, 1, 2) if axis == 0 else (first, 2, 1)] = second
+        around[(second, 1, 0) if axis == 0 else (second, 0, 1)] = first
+    for row, column in ((0, 0), (0, 2), (2, 0), (2, 2)):
+        across, along = around[around[:, row, 1], 1, column], around[around[:, 1, column], row, 1]
+        around[:, row, column] = np.where(across == NOBODY, along, across)
+    return around[:num]
 
 
 def _ratio(border: float, inside: float) -> float:

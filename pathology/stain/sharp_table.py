@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pathology.stain.color_table import EVEN
 from pathology.stain.config import StainConfig
 from pathology.stain.matrix import Pixels
-from pathology.stain.normalizer import Rendered
+from pathology.stain.normalizer import Rendered, middle_of
 from pathology.stain.table_normalizer import TableNormalizer
 
 PALE_OD = 0.06  # learned styles change even the palest stain; the classical ones leave it alone
@@ -39,12 +39,18 @@ class SharpTableNormalizer:
 
     def render(self, tiles_NHW3: Pixels) -> Rendered:
         """The tiles in the model's style; tiles of nothing but glass unchanged."""
-        rendered = np.empty(tiles_NHW3.shape, np.uint8)
+        return self.render_middle(tiles_NHW3, 0)
+
+    def render_middle(self, windows_NHW3: Pixels, around_px: int) -> Rendered:
+        """The tiles amid windows that show around_px more on each side, which is looked at only."""
+        tiles = middle_of(windows_NHW3, around_px)
+        rendered = np.empty(tiles.shape, np.uint8)
         is_passed = np.zeros(len(rendered), np.bool_)
-        for i, tile in enumerate(tiles_NHW3):
-            sharp = np.array(apply_kernel(tile, self.kernel), np.uint8, order="C")
-            is_passed[i] = not self.table.render_tile(sharp)
-            rendered[i] = tile if is_passed[i] else sharp
+        for i, window in enumerate(windows_NHW3):
+            rendered[i] = middle_of(apply_kernel(window, self.kernel)[None], around_px)[0]
+            is_passed[i] = not self.table.render_tile(rendered[i])
+            if is_passed[i]:
+                rendered[i] = tiles[i]
         return Rendered(rendered, is_passed)
 
     def measured(self) -> dict[str, Any]:

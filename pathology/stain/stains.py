@@ -18,6 +18,8 @@ from pathology.stain.arrays import Array, as_floats, as_numpy, like, masked_perc
 from pathology.stain.classical import ClassicalReference, Measured, Vector, vector
 from pathology.stain.config import StainConfig
 from pathology.stain.matrix import (
+    LEAST_SINE,
+    UNIT_TOLERANCE,
     Floats,
     Matrix,
     Pixels,
@@ -63,9 +65,9 @@ class TwoStainReference(ClassicalReference):
         if not np.isfinite(numbers).all() or min(self.max_concentrations) <= 0:
             raise ValueError("numbers must be finite and concentrations positive")
         rows = np.array(self.matrix)
-        if np.abs(np.linalg.norm(rows, axis=1) - 1).max() > 1e-2:
+        if np.abs(np.linalg.norm(rows, axis=1) - 1).max() > UNIT_TOLERANCE:
             raise ValueError("the rows of matrix must have unit length")
-        if np.linalg.norm(np.cross(rows[0], rows[1])) < 1e-2:
+        if np.linalg.norm(np.cross(rows[0], rows[1])) < LEAST_SINE:
             raise ValueError("the two rows of matrix are the same stain")
         if not all(100 <= level <= 255 for level in self.white_level):
             raise ValueError("white_level must lie between 100 and 255")

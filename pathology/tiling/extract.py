@@ -139,7 +139,7 @@ def _fill(
         "note": "research use only",
     }
     if slide.facts.normalized_by:
-        attributes["stain"] = {"model_fingerprint": slide.facts.normalized_by}
+        attributes["stain"] = {"fingerprint": slide.facts.normalized_by}
     columns: dict[str, NDArray[Any]] = {
         "l0_xy": selection.kept,
         "tissue_fraction": survey.fractions_at(selection.kept),

@@ -26,6 +26,7 @@ from pathology.tiling.zarr_text import (
 
 SCHEMA = 1
 ZSTD_LEVEL = 3
+ADDED_LATER = ("stain_matrix",)  # columns that a finished store is given by other stages
 
 
 def encode_tile(pixels: NDArray[np.uint8], config: StoreConfig) -> bytes:
@@ -135,11 +136,7 @@ class TileStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.attributes = read_attributes(path)
-        self.columns: dict[str, NDArray[Any]] = {
-            folder.name: read_column(folder)
-            for folder in sorted(path.iterdir())
-            if folder.is_dir() and folder.name != "pixels"
-        }
+        self.columns = _columns(path)
         self.l0_xy: NDArray[np.int64] = self.columns["l0_xy"]
         self.has_pixels = (path / "pixels" / "zarr.json").is_file()
         self.size_px = int(self.attributes["size_px"])
@@ -196,6 +193,25 @@ class TileStore:
 def open_tiles(path: Path) -> TileStore:
     """A finished tile store. Raises ArtifactError where it is missing, unfinished or damaged."""
     return TileStore(path)
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a store but its pixels. Raises ArtifactError for one that is damaged.
+
+    Of those that were added later a damaged one is left out: whoever needs it makes it anew.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for folder in sorted(path.iterdir()):
+        if not folder.is_dir() or folder.name == "pixels":
+            continue
+        try:
+            found[folder.name] = read_column(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if folder.name not in ADDED_LATER:
+                raise ArtifactError(
+                    f"{path}: {folder.name} is damaged ({error!r}): tile the slide again"
+                ) from error
+    return found
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

@@ -34,6 +34,25 @@ def test_a_cut_file_is_named(tmp_path: Path, length: int) -> None:
         load_state(path)
 
 
+def test_a_file_of_flipped_bits_is_named(tmp_path: Path) -> None:
+    """torch does not compare the checksums of what it reads."""
+    path = tmp_path / "checkpoint.pt"
+    save_state(path, {"weights": torch.randn(4000)})
+    whole = bytearray(path.read_bytes())
+    place = len(whole) // 2
+    whole[place : place + 400] = bytes(400)
+    path.write_bytes(whole)
+    assert torch.load(path, weights_only=True)["weights"].shape == (4000,)
+    with pytest.raises(ArtifactError, match=r"checkpoint\.pt: not a file of weights, or a damaged"):
+        load_state(path)
+
+
+def test_a_file_of_an_old_version_of_torch_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.pt"
+    torch.save({"step": 3}, path, _use_new_zipfile_serialization=False)
+    assert load_state(path) == {"step": 3}
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return Path.touch, (Path("/tmp/pathology_was_here"),)  # type: ignore[return-value]  # noqa: S108

@@ -49,8 +49,10 @@ def slides(tmp_path: Path) -> Path:
     return folder
 
 
-def flags(name: str) -> set[str]:
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+def flags(*names: str) -> set[str]:
+    command = get_command(app)
+    for name in names:
+        command = command.commands[name]  # type: ignore[attr-defined]
     return {option for parameter in command.params for option in parameter.opts}
 
 
@@ -76,6 +78,48 @@ def test_the_forms_around_classifiers_are_kept() -> None:
     assert flags("features") >= {"run", "--encoder", "--out", "--weights"}
     assert flags("predict") >= {"model", "source", "--out", "--maps"}
     assert flags("evaluate") >= {"predictions", "--labels", "--out", "--split"}
+
+
+def test_the_forms_around_stains_are_kept() -> None:
+    stain = get_command(app).commands["stain"]  # type: ignore[attr-defined]
+    assert set(stain.commands) == {"fit", "apply", "train", "styles", "evaluate"}
+    assert flags("stain", "fit") == {
+        "--target", "--out", "--method", "--config", "--set", "--assume-mpp",
+    }  # fmt: skip
+    assert flags("stain", "apply") == {
+        "source", "--out", "--model", "--quality", "--format", "--config", "--set", "--mpp",
+        "--assume-mpp", "--data-root", "--device", "--workers", "--scheduler", "--timeout",
+    }  # fmt: skip
+    assert flags("stain", "train") == {
+        "sources", "--target", "--out", "--config", "--set", "--device", "--devices", "--precision",
+        "--assume-mpp", "--panel-every", "--tensorboard", "--compile",
+    }  # fmt: skip
+    assert flags("stain", "styles") == {
+        "source", "--out", "--tiles-per-slide", "--config", "--set", "--assume-mpp",
+    }  # fmt: skip
+    assert flags("stain", "evaluate") == {
+        "source", "--target", "--out", "--model", "--pairs", "--config", "--set", "--device",
+        "--assume-mpp",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "wrong"),
+    [
+        ("--format", ["store", "ome-tiff", "tiles"], "zarr"),
+        ("--quality", ["teacher", "student", "lut"], "best"),
+    ],
+)
+def test_the_words_of_stain_apply_are_kept(option: str, values: list[str], wrong: str) -> None:
+    """A word that is known is not what is wrong with an input that is not there."""
+    words = ("stain", "apply", "nowhere.tif", "--out", "nowhere", option)
+    for value in values:
+        done = in_process.pathology(*words, value)
+        assert done.returncode == 2
+        assert "nowhere.tif: no such file" in done.stderr
+    done = in_process.pathology(*words, wrong)
+    assert done.returncode == 2
+    assert all(value in done.stderr for value in (wrong, *values))
 
 
 def test_the_form_of_serve_is_kept() -> None:

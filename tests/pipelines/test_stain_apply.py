@@ -25,6 +25,7 @@ from pipelines.input_kinds import look_at
 from pipelines.stain_apply import jobs_of
 from tests.conftest import tissue_pixels, write_pyramid
 from tests.stain.synthetic import he_tiles
+from tests.stain.test_learned import make_model
 from tests.stain.test_normalize_store import make_store
 
 
@@ -75,8 +76,9 @@ def test_a_broken_slide_costs_itself(slides: Path, tmp_path: Path, workers: int)
     names = {path.name for path in out.iterdir()}
     assert names == {"s0.ome.tiff", "s1.ome.tiff", "stain.csv", "run.json"}
     _, said = apply(slides, "--out", out, "--workers", workers)
-    assert re.search(r"2 slides normalized to .* \(2 of them before\), 1 failed; \d", said)
-    assert "s0: done (already complete)" in said and "0 tiles" not in said
+    assert re.search(r"2 slides normalized to .* \(2 of them before\), 1 failed; 24 tiles, ", said)
+    assert "s0: done, 12 tiles (already complete; " in said and "tiles/s" not in said
+    assert rows_of(out)["s0"]["num_passed_through"] == rows["s0"]["num_passed_through"]
 
 
 def test_a_manifest_with_a_bad_row_loses_nothing(slides: Path, tmp_path: Path) -> None:
@@ -170,8 +172,46 @@ def test_pictures_may_become_ome_tiff(tmp_path: Path) -> None:
     code, _ = apply(folder, "--out", tmp_path / "out", *words)
     assert code == 1
     assert "--assume-mpp" in rows_of(tmp_path / "out")["a"]["reason"]
-    assert apply(folder, "--out", tmp_path / "out", *words, "--assume-mpp", 0.5)[0] == 0
+    code, said = apply(folder, "--out", tmp_path / "out", *words, "--assume-mpp", 0.5)
+    assert code == 0
     assert stored_fingerprint(tmp_path / "out" / "a.ome.tiff")
+    assert "a: done, 4 tiles" in said
+    assert re.search(r"^1 pictures normalized to .*; 4 tiles, 4 passed .* tiles/s\)$", said, re.M)
+
+
+def test_settings_that_would_change_nothing_are_refused(slides: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    store = make_store(tmp_path / "s.zarr", he_tiles(4))
+    Image.fromarray(tissue_pixels(100, 80)).save(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"--quality teacher: .*learned models only.* is macenko"):
+        apply(slides, "--out", out, "--quality", "teacher")
+    for given in (store, tmp_path / "a.png"):
+        for words in (("--mpp", 0.5), ("--set", "pyramid.jpeg_quality=95")):
+            with pytest.raises(ConfigError, match="pyramid settings are for whole slides"):
+                apply(given, "--out", out, *words)
+    assert not out.exists()
+    assert apply(store, "--out", out, "--quality", "lut", "--workers", 0)[0] == 0  # the default
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(slides: Path, tmp_path: Path) -> None:
+    make_model().save(tmp_path / "style.pt")
+    words = ("--model", tmp_path / "style.pt", "--out", tmp_path / "out", "--device", "mps")
+    with pytest.raises(ConfigError, match="--device mps: this machine has none"):
+        apply(slides, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_slide_at_another_resolution_than_scanned_is_said(tmp_path: Path) -> None:
+    write_pyramid(tmp_path / "s.tif", tissue_pixels(2000, 1600))
+    make_model(0.5).save(tmp_path / "style.pt")
+    words = ("--model", tmp_path / "style.pt", "--out", tmp_path / "out", "--workers", 0)
+    code, said = apply(tmp_path / "s.tif", *words)
+    assert code == 0
+    assert "s: done, 16 tiles (written at the model's 0.5 um/px, scanned at 0.25" in said
+    assert "\n1 slides written at the model's 0.5 um/px, and not as scanned\n" in said
+    code, said = apply(tmp_path / "s.tif", *words, "--mpp", 0.25)
+    assert code == 1
+    assert "Leave --mpp out: the slide is then written at 0.5 um/px" in said
 
 
 def test_formats_that_make_no_sense_are_refused(slides: Path, tmp_path: Path) -> None:

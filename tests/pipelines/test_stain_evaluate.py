@@ -11,11 +11,15 @@ import pytest
 
 from pathology.core.errors import ArtifactError, PathologyError
 from pathology.evaluation.stain_config import StainEvaluationConfig
-from pathology.stain.config import StainConfig
+from pathology.stain.config import Quality, StainConfig
 from pathology.stain.fit import fit_reference
+from pathology.stain.learned import LearnedModel
+from pathology.stain.load import load_model
+from pathology.stain.normalize_store import normalize_store
 from pathology.stain.normalizer import Rendered
+from pathology.stain.saved_style import StainError
 from pathology.tiling.config import TilingConfig
-from pathology.tiling.store import TileWriter, encode_tile
+from pathology.tiling.store import TileWriter, encode_tile, open_tiles
 from pipelines.stain_evaluate import (
     evaluate_stain,
     measure_all,
@@ -26,7 +30,9 @@ from pipelines.stain_measure import borders_of, measure_slide, target_profile
 from pipelines.stain_models import NamedModel, load_models
 from pipelines.tile_samples import SlideTiles
 from tests.conftest import tissue_pixels
+from tests.in_process import pathology
 from tests.stain.synthetic import MATRIX, he_tiles
+from tests.stain.test_learned import QUALITIES, make_model
 
 CONFIG = StainEvaluationConfig(tiles_per_slide=4, num_resamples=200)
 OTHER = np.array([[0.52, 0.76, 0.38], [0.15, 0.86, 0.49]])
@@ -91,6 +97,11 @@ def store_of(path: Path, mosaic: np.ndarray, edge: int, l0_edge: int) -> Path:
     }
     writer.finish({"l0_xy": np.array(places) * l0_edge}, attributes, has_pixels=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def learned() -> LearnedModel:
+    return make_model()
 
 
 @pytest.fixture
@@ -182,6 +193,22 @@ def test_planted_seams_are_measured_between_neighbors_of_a_store(tmp_path: Path)
     assert uneven.num_borders == 24 and not none.flags
 
 
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_learned_model_leaves_no_seams_that_stores_would_not_have(
+    tmp_path: Path, learned: LearnedModel, quality: Quality
+) -> None:
+    mosaic = tissue_pixels(1024, 1024, seed=2)[256:744, 256:744]
+    path = store_of(tmp_path / "a.zarr", mosaic, edge=61, l0_edge=122)
+    target, _ = target_profile([slide("t", he_tiles())], CONFIG)
+    tiles = open_tiles(path).read(slice(None))[:24]
+    config = CONFIG.model_copy(update={"borders_per_slide": 200})
+    models = [NamedModel("m", learned, quality)]
+    (row,) = measure_slide(slide("a", tiles, store=path), models, target, config).scores
+    assert row.num_borders == 112
+    assert row.seam_ratio < 1.05 * row.seam_ratio_before
+    assert "seams" not in row.flags
+
+
 def test_without_neighbors_seams_are_not_known(tmp_path: Path) -> None:
     mosaic = tissue_pixels(128, 64)
     assert borders_of(None, 24) is None
@@ -207,15 +234,56 @@ def test_a_slide_without_tiles_costs_only_itself(tmp_path: Path) -> None:
         measure_all(slides[:1], slides[1:2], [NamedModel("none")], CONFIG)
 
 
-def test_a_target_without_tissue_is_said_and_glass_is_never_nan(tmp_path: Path) -> None:
+def test_a_target_of_one_stain_is_said_and_glass_is_never_nan(tmp_path: Path) -> None:
     glass = np.full((3, 64, 64, 3), 243, np.uint8)
+    amount = np.random.default_rng(0).uniform(0.4, 1.1, (3, 64, 64, 1))
+    eosin = (243 * np.exp(-amount * MATRIX[1])).astype(np.uint8)
     models = [NamedModel("none"), NamedModel("tint", Tinted())]
-    run = measure_all([slide("a", glass)], [slide("t", glass)], models, CONFIG)
+    run = measure_all([slide("a", glass)], [slide("t", eosin)], models, CONFIG)
     assert ("target", "shows no two stains: angles to it are not known") in run.problems
     write_evaluation(tmp_path, run)
     assert "NaN" not in (tmp_path / "evaluation.json").read_text()
     page = (tmp_path / "stain.html").read_text()
     assert not re.search(r"\bnan\b", page[page.index("<body>") :])
+
+
+@pytest.mark.parametrize("level", [243, 0, 120], ids=["glass", "black", "grey"])
+def test_a_target_without_tissue_is_refused_before_anything_is_written(
+    folders: tuple[Path, Path], tmp_path: Path, level: int
+) -> None:
+    for n in range(2):
+        save(tmp_path / "bare" / f"{n}.png", np.full((128, 128, 3), level, np.uint8))
+    with pytest.raises(ArtifactError, match=r"the target shows no stained tissue \(.*Give H&E"):
+        evaluate_stain(folders[0], tmp_path / "bare", [], tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_normalized_is_not_normalized_again(tmp_path: Path) -> None:
+    mosaic = he_tiles(1, size=128, matrix=OTHER)[0]
+    raw = store_of(tmp_path / "run" / "tiles" / "a.zarr", mosaic, 64, 64)
+    model = model_file(tmp_path / "m.json", MATRIX)
+    styled = tmp_path / "stained" / "tiles" / "a.zarr"
+    normalize_store(raw, styled, load_model(Path(model)), StainConfig())
+    config, out = CONFIG.model_copy(update={"size_px": 64}), tmp_path / "out"
+    with pytest.raises(StainError, match=r"a\.zarr: a is normalized already.*Give the tiling run"):
+        evaluate_stain(styled, raw, [model], out, config)
+    assert not out.exists()
+    found = evaluate_stain(styled, styled, [], out, config)  # as it is: nothing is done to it
+    assert [row.model for row in found.slides] == ["none"]
+    evaluate_stain(raw, styled, [model], out, config)
+
+
+def test_resolution_and_device_may_be_given(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["stain", "evaluate", folders[0], "--target", folders[1], "--out", tmp_path / "out",
+             "--set", "size_px=64", "--set", "num_resamples=100"]  # fmt: skip
+    done = pathology(*words, "--assume-mpp", "0.25", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["config"]["assume_mpp"] == 0.25
+    refused = pathology(*words, "--device", "mps")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--device mps: this machine has none" in refused.stderr
+    assert "--assume-mpp -1" in pathology(*words, "--assume-mpp", "-1").stderr
 
 
 def test_a_model_for_another_resolution_is_refused_by_slide() -> None:

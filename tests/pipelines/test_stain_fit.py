@@ -11,9 +11,11 @@ from PIL import Image
 from pathology.core.errors import PathologyError
 from pathology.stain.config import StainConfig
 from pathology.stain.load import load_model
-from pathology.stain.macenko import MacenkoReference
+from pathology.stain.macenko import TEXTBOOK, MacenkoReference
+from pathology.stain.normalize_store import normalize_store
 from pathology.stain.saved_style import StainError
 from pipelines.stain_fit import fit_model, iter_pixels
+from tests.conftest import tissue_pixels, write_pyramid
 from tests.in_process import pathology
 from tests.stain.synthetic import he_tiles
 from tests.stain.test_normalize_store import make_store
@@ -104,6 +106,33 @@ def test_a_picture_that_shows_no_stain_is_refused(tmp_path: Path, name: str) -> 
     with pytest.raises(StainError, match=problem):
         fit_model(path, tmp_path / "m.json", CONFIG)
     assert not (tmp_path / "m.json").exists()
+
+
+def test_a_target_that_is_normalized_is_refused(tmp_path: Path) -> None:
+    raw = make_store(tmp_path / "run" / "tiles" / "a.zarr", he_tiles(4))
+    for name in ("a", "b"):
+        store = tmp_path / "run" / "stain" / "tiles" / f"{name}.zarr"
+        normalize_store(raw, store, TEXTBOOK, CONFIG)
+    for target in (tmp_path / "run" / "stain", store):
+        done = pathology("stain", "fit", "--target", target, "--out", tmp_path / "m.json")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{target}: " in done.stderr and "is normalized already, by model" in done.stderr
+        assert "Give the tiling run" in done.stderr
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_settings_come_from_a_file_and_the_resolution_may_be_given(tmp_path: Path) -> None:
+    (tmp_path / "stain.yaml").write_text("method: reinhard\nmin_od: 0.2\n")
+    slide, out = tmp_path / "slide.tif", tmp_path / "m.json"
+    write_pyramid(slide, tissue_pixels(1200, 1000), mpp=None)
+    words = ("stain", "fit", "--target", slide, "--out", out, "--config", tmp_path / "stain.yaml")
+    assert "--assume-mpp" in pathology(*words).stderr
+    done = pathology(*words, "--assume-mpp", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert load_model(out).method == "reinhard"
+    assert pathology(*words, "--assume-mpp", "0.5", "--method", "macenko").returncode == 0
+    assert load_model(out).method == "macenko"
+    assert "--assume-mpp 99" in pathology(*words, "--assume-mpp", "99").stderr
 
 
 def test_what_is_no_target_is_refused(tmp_path: Path) -> None:

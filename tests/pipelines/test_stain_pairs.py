@@ -8,9 +8,14 @@ import pytest
 
 from pathology.core.errors import PathologyError
 from pathology.stain.config import StainConfig
+from pathology.stain.macenko import TEXTBOOK
+from pathology.stain.saved_style import StainError
 from pathology.stain.similarity import PairError
+from pipelines.input_kinds import look_at
+from pipelines.stain import apply_recipe
 from pipelines.stain_models import NamedModel
 from pipelines.stain_pairs import read_pairs, score_pairs
+from pipelines.stain_recipe import Recipe
 from tests.conftest import tissue_pixels
 from tests.stain.synthetic import he_tiles
 
@@ -90,3 +95,14 @@ def test_no_pairs_and_lost_pictures_are_errors(folders: tuple[Path, Path], tmp_p
     table = write_csv(tmp_path / "pairs.csv", "source,reference\nlost.png,source/0.png\n")
     with pytest.raises(PathologyError, match="lost"):
         list(score_pairs(read_pairs(table, tmp_path), [NamedModel("none")], StainConfig()))
+
+
+def test_a_source_that_is_normalized_is_not_normalized_again(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, references = folders
+    apply_recipe(look_at(source), tmp_path / "styled", Recipe(TEXTBOOK, StainConfig()))
+    pairs = read_pairs(references, tmp_path / "styled")
+    assert len(list(score_pairs(pairs, [NamedModel("none")], StainConfig()))) == 2
+    with pytest.raises(StainError, match="is normalized already"):
+        list(score_pairs(pairs, [NamedModel("none"), NamedModel("m", TEXTBOOK)], StainConfig()))

@@ -10,11 +10,14 @@ import pytest
 
 from pathology.core.manifest import SlideRecord
 from pathology.stain.config import StainConfig
+from pathology.stain.macenko import TEXTBOOK
+from pathology.stain.normalize_store import normalize_store
 from pathology.stain.saved_style import StainError
 from pipelines import stain_domains
 from pipelines.input_kinds import look_at
 from pipelines.stain_domains import read_domains
 from pipelines.stain_styles import list_styles
+from tests.conftest import tissue_pixels, write_pyramid
 from tests.in_process import pathology
 from tests.pipelines.test_stain_train import tiny, train_words, write_pictures
 from tests.stain.synthetic import he_tiles
@@ -72,6 +75,33 @@ def test_an_unknown_centre_is_refused_before_pixels_are_read(
     said = r"no source has a centre 'x'. Their centres: one, pictures, run, two$"
     with pytest.raises(StainError, match=said):
         read_domains(sources, target, tiny(holdout_centres=["two", "x"]))
+
+
+def test_tiles_that_are_normalized_teach_nothing(tmp_path: Path) -> None:
+    """Neither as a source nor as the target, and not in part."""
+    raw, styled = tmp_path / "run", tmp_path / "stained"
+    for name in "ab":
+        store = make_store(raw / "tiles" / f"{name}.zarr", he_tiles(4, 64))
+    normalize_store(store, styled / "tiles" / "b.zarr", TEXTBOOK, StainConfig())
+    picture = write_pictures(tmp_path / "pictures", he_tiles(4, 64, seed=1))
+    for sources, target in (([raw, styled], picture), ([raw], styled)):
+        with pytest.raises(StainError, match=r"stained: b is normalized already.*Give the tiling"):
+            read_domains(sources, target, tiny())
+    done = pathology(*train_words((styled, picture), tmp_path / "m.pt", 20))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert not (tmp_path / "m.pt").exists()
+    assert not (tmp_path / "m.run").exists()
+
+
+def test_styles_take_settings_and_a_resolution(tmp_path: Path) -> None:
+    write_pyramid(tmp_path / "slide.tif", tissue_pixels(1200, 1000), mpp=None)
+    words = ("stain", "styles", tmp_path / "slide.tif")
+    assert "--assume-mpp" in pathology(*words).stdout
+    done = pathology(*words, "--assume-mpp", "0.5")
+    assert (done.returncode, done.stdout.startswith("slide: H ")) == (0, True)
+    (tmp_path / "stain.yaml").write_text("min_stained_pixels: 100000000\n")
+    done = pathology(*words, "--assume-mpp", "0.5", "--config", tmp_path / "stain.yaml")
+    assert "too little stained tissue" in done.stdout
 
 
 def test_no_stain_vectors_where_none_were_measured(tmp_path: Path) -> None:

@@ -14,20 +14,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathology.core.errors import WrongResolution
+from pathology.core.errors import SlideError, WrongResolution
 from pathology.core.manifest import SlideRecord
 from pathology.stain.config import StainConfig
 from pathology.stain.macenko import TEXTBOOK
+from pathology.stain.normalize_store import normalize_store
 from pipelines.input_kinds import look_at
+from pipelines.png_file import read_notes
 from pipelines.stain import apply_recipe
 from pipelines.stain_apply import Spread
 from pipelines.stain_recipe import Recipe
 from pipelines.stain_tiles import (
     PictureJob,
+    StoreTilesJob,
     render_picture,
     stain_picture,
-    stored_in_png,
+    stain_store_tiles,
 )
+from pipelines.tile_samples import Sampling, sample_picture
 from tests.conftest import tissue_pixels
 from tests.pipelines.stain_blur import DEADLY, MARGIN_PX, Blur, Invert, Model
 from tests.stain.synthetic import he_tiles
@@ -60,7 +64,7 @@ def test_every_picture_keeps_its_name_and_size(pictures: Path, tmp_path: Path) -
     for number, name in enumerate(("a.png", "sub/b.png", "c.png")):
         expected = tissue_pixels(151 + number, 101, seed=number)[..., ::-1]
         assert (pixels_of(tmp_path / "out" / name) == expected).all()
-    assert stored_in_png(tmp_path / "out" / "a.png") == rows[0].fingerprint
+    assert read_notes(tmp_path / "out" / "a.png")["fingerprint"] == rows[0].fingerprint
 
 
 def test_a_bad_picture_costs_itself_and_has_a_row(pictures: Path, tmp_path: Path) -> None:
@@ -137,6 +141,10 @@ def test_a_network_refuses_another_resolution(tmp_path: Path) -> None:
     taught = Recipe(Model(Blur(), mpp=0.5), StainConfig())
     with pytest.raises(WrongResolution, match=r"0\.25 um/px, the model was trained at 0.5"):
         stain_picture(job, recipe=taught, report=print)
+    silent = PictureJob(SlideRecord("a", path), tmp_path / "out.png")
+    with pytest.raises(WrongResolution, match=r"0\.25 um/px.*\. Scale the picture to 0\.5 um/px\."):
+        stain_picture(silent, recipe=replace(taught, assume_mpp=0.25), report=print)
+    assert stain_picture(silent, recipe=taught, report=print).status == "done"
     color = Recipe(Model(Invert(), mpp=0.5), StainConfig())
     assert stain_picture(job, recipe=color, report=print).status == "done"
 
@@ -163,6 +171,81 @@ def test_a_store_becomes_a_folder_of_tiles(tmp_path: Path) -> None:
     assert (out / "s" / names[1]).is_file()
     assert (out / "s" / names[0]).stat().st_mtime_ns == written
     assert again["s"].fingerprint == {row.slide_id: row for row in rows}["s"].fingerprint
+
+
+def test_what_an_earlier_run_did_is_counted_and_kept_in_the_table(tmp_path: Path) -> None:
+    tiles = he_tiles(6)
+    tiles[[1, 4]] = 243
+    make_store(tmp_path / "run" / "tiles" / "s.zarr", tiles)
+    out, given = tmp_path / "out", look_at(tmp_path / "run")
+    (whole,) = apply_recipe(given, out, STYLE, "tiles")
+    assert (whole.num_tiles, whole.num_passed_through) == (6, 2) and whole.hematoxylin
+    for name in ("2_3.png", "4_5.png"):  # one of glass, one of tissue
+        (out / "s" / name).unlink()
+    (mended,) = apply_recipe(given, out, STYLE, "tiles")
+    kept = ("num_tiles", "num_passed_through", "hematoxylin", "h_gain", "white_level")
+    assert [getattr(mended, name) for name in kept] == [getattr(whole, name) for name in kept]
+    assert mended.reason == whole.reason == "2 tiles without stain stay as they are"
+    (again,) = apply_recipe(given, out, STYLE, "tiles")
+    assert [getattr(again, name) for name in kept] == [getattr(whole, name) for name in kept]
+    assert again.reason == f"already complete; {whole.reason}" and again.seconds == 0
+    with (out / "stain.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["num_passed_through"], row["hematoxylin"]) == ("2", whole.hematoxylin)
+
+
+def test_a_picture_of_an_earlier_run_keeps_its_row(tmp_path: Path) -> None:
+    Image.fromarray(np.full((60, 60, 3), 243, np.uint8)).save(tmp_path / "glass.png")
+    Image.fromarray(he_tiles(1, 256)[0]).save(tmp_path / "tissue.png")
+    rows = {}
+    for name in ("glass", "tissue"):
+        job = PictureJob(
+            SlideRecord(name, tmp_path / f"{name}.png"), tmp_path / "o" / f"{name}.png"
+        )
+        first, rows[name] = (stain_picture(job, recipe=STYLE, report=print) for _ in range(2))
+        assert replace(rows[name], reason=first.reason, seconds=first.seconds) == first
+    assert rows["glass"].reason.startswith("already complete; stays as it is: too little stained")
+    assert rows["glass"].num_passed_through == 1 and rows["tissue"].hematoxylin
+
+
+def test_a_picture_says_what_it_was_rendered_by_and_is_not_rendered_twice(tmp_path: Path) -> None:
+    Image.fromarray(he_tiles(1, 128)[0]).save(tmp_path / "a.png")
+    make_store(tmp_path / "s.zarr", he_tiles(2))
+    other = replace(STYLE, config=StainConfig(residual=0))
+    learned = replace(SWAP, model=replace(SWAP.model, method="cyclegan"))  # type: ignore[type-var]
+    record = SlideRecord("a", tmp_path / "a.png")
+    assert sample_picture(record, Sampling(64, 4)).stain == "raw"
+    for recipe in (STYLE, other, learned):
+        job = PictureJob(record, tmp_path / "out" / "a.png")
+        stain_picture(job, recipe=recipe, report=print)
+        stain_store_tiles(
+            StoreTilesJob(tmp_path / "s.zarr", tmp_path / "out" / "s"), recipe=recipe, report=print
+        )
+        for path in (job.target, tmp_path / "out" / "s" / "0_1.png"):
+            notes = read_notes(path)
+            assert notes["stain"] == recipe.stain
+            assert notes["model_fingerprint"] == recipe.model.fingerprint
+            assert notes["method"] == recipe.model.method
+            assert notes.get("quality") == ("lut" if recipe is learned else None)
+            assert sample_picture(SlideRecord("b", path), Sampling(64, 4)).stain == recipe.stain
+            twice = PictureJob(SlideRecord("b", path), tmp_path / "twice.png")
+            with pytest.raises(SlideError, match=f"normalized already, by model {recipe.stain}"):
+                stain_picture(twice, recipe=STYLE, report=print)
+    assert not (tmp_path / "twice.png").exists()
+    assert len({STYLE.stain, other.stain, learned.stain}) == 3
+
+
+def test_a_normalized_store_gives_no_tiles_and_neither_does_another_resolution(
+    tmp_path: Path,
+) -> None:
+    raw, made = make_store(tmp_path / "s.zarr", he_tiles(2)), tmp_path / "made" / "s.zarr"
+    normalize_store(raw, made, TEXTBOOK, StainConfig())
+    with pytest.raises(SlideError, match="its store is normalized already"):
+        stain_store_tiles(StoreTilesJob(made, tmp_path / "out"), recipe=STYLE, report=print)
+    taught = Recipe(Model(Invert(), mpp=0.25), StainConfig())
+    with pytest.raises(SlideError, match=r"0\.5 microns per pixel.*made for 0\.25"):
+        stain_store_tiles(StoreTilesJob(raw, tmp_path / "out"), recipe=taught, report=print)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_window_with_a_corner_of_tissue_is_rendered_as_its_neighbor_is(tmp_path: Path) -> None:

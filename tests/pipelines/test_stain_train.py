@@ -14,6 +14,7 @@ import torch
 
 from pathology.core.errors import ConfigError, PathologyError
 from pathology.core.state import load_state
+from pathology.data.tile_pool import TilePool
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.learned import LearnedModel
@@ -24,6 +25,7 @@ from pathology.tiling.store import open_tiles
 from pathology.training.fabric import make_fabric
 from pathology.training.loop import read_metrics
 from pipelines.stain_domains import read_domains
+from pipelines.stain_panel import different
 from pipelines.stain_styles import COLUMN, list_styles, styles_of, write_styles
 from pipelines.stain_train import TrainOptions, train_model
 from pipelines.tile_samples import sample_slides
@@ -78,14 +80,21 @@ def train_words(pictures: tuple[Path, Path], out: Path, steps: int) -> list[str]
 
 def test_train_then_apply_as_commands(pictures: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "style.pt"
-    done = pathology(*train_words(pictures, out, 40))
+    words = train_words(pictures, out, 40)
+    words[words.index("--panel-every") + 1] = "25"
+    done = pathology(*words)
     assert done.returncode == 0, done.stderr
     assert "Next: pathology stain apply" in done.stdout
     assert "train: 40/40 steps" in done.stderr
     assert "lut to teacher: PSNR" in done.stdout
     run = tmp_path / "style.run"
     names = {path.name for path in run.iterdir()}
-    assert names == {"checkpoint.pt", "curves.png", "metrics.jsonl", "panel.png", "run.json"}
+    assert names == {
+        "checkpoint.pt", "curves.png", "metrics.jsonl", "panel.png", "panels", "run.json",
+    }  # fmt: skip
+    panels = sorted((run / "panels").iterdir())
+    assert [path.name for path in panels] == ["000025.png", "000040.png"]
+    assert panels[-1].read_bytes() == (run / "panel.png").read_bytes() != panels[0].read_bytes()
     card = json.loads((run / "run.json").read_text())["card"]
     assert (card["centres"], card["num_source_tiles"], card["source"]) == (
         ["centre_a"], 4, "centre_b",
@@ -286,9 +295,9 @@ def test_styles_of_a_store_are_kept_in_it_and_followed(tmp_path: Path) -> None:
     assert np.isnan(kept).all(axis=(1, 2)).sum() == 6
     kept_file = path / COLUMN / "c" / "0" / "0" / "0"
     marked = kept.copy()
-    marked[few.rows] += 0.5  # to see that they are read and not measured anew
+    marked[few.rows] = first[:, ::-1]  # to see that they are read and not measured anew
     kept_file.write_bytes(marked.astype("<f4").tobytes())
-    assert (styles_of(few, config) == first + np.float32(0.5)).all()
+    assert (styles_of(few, config) == first[:, ::-1]).all()
     other = StainConfig(angle_percentile=5)  # other settings: measured anew
     assert np.abs(styles_of(few, other) - first).max() < 0.3
 
@@ -305,3 +314,30 @@ def test_styles_as_a_table(pictures: tuple[Path, Path], tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="--device mps"):
         make_fabric("mps")
+
+
+def test_other_settings_start_anew_and_say_so(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    (source, target), said = pictures, []
+    out, panels = tmp_path / "style.pt", tmp_path / "style.run" / "panels"
+
+    def train(panel_every: int, **more: object) -> list[str]:
+        said.clear()
+        options = TrainOptions(device="cpu", panel_every=panel_every)
+        train_model([source], target, out, tiny(20, **more), options, say=said.append)
+        return sorted(path.name for path in panels.iterdir())
+
+    anew = "starting anew: the checkpoint is of other settings or tiles"
+    assert train(7) == ["000007.png", "000014.png", "000020.png"]
+    assert anew not in said
+    assert train(7, kept_change=0.5) == ["000007.png", "000014.png", "000020.png"]
+    assert anew not in said and any("went on from step 20" in line for line in said)
+    assert train(10, seed=1) == ["000010.png", "000020.png"]
+    assert anew in said
+
+
+def test_no_tile_is_shown_twice() -> None:
+    pool = TilePool.of_slides([he_tiles(3), he_tiles(1), he_tiles(40)], ["a", "a", "b"])
+    for seed in range(20):
+        rows = different(pool, np.random.default_rng(seed), 6)
+        assert len(set(rows.tolist())) == 6
+    assert sorted(different(pool, np.random.default_rng(0), 44).tolist()) == list(range(44))

@@ -239,6 +239,40 @@ def test_damaged_foreign_and_other_files_are_named(model: LearnedModel, tmp_path
         load_model(tmp_path / "missing.pt")
 
 
+@pytest.mark.parametrize(
+    ("network", "name", "place", "value", "said"),
+    [
+        ("teacher", "out.bias", 1, np.nan, "some of its weights are no numbers"),
+        ("student", "color.0.bias", 0, np.inf, "some of its weights are no numbers"),
+        ("teacher", "home", slice(3, 6), None, r"its style \(home\) is no pair of stains"),
+        ("student", "away", slice(0, 3), 0.0, r"its style \(away\) is no pair of stains"),
+        ("teacher", "home", 7, 0.0, r"its style \(home\) is no pair of stains"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_named(
+    model: LearnedModel, tmp_path: Path, network: str, name: str, place: object,
+    value: float | None, said: str,
+) -> None:  # fmt: skip
+    path = tmp_path / "style.pt"
+    model.save(path)
+    state = torch.load(path, weights_only=True)
+    weights = state[network][name]
+    weights[place] = weights[:3] if value is None else value  # E := H
+    torch.save(state, path)
+    with pytest.raises(StainError, match=rf"style\.pt: {said}. Train it again"):
+        load_model(path)
+
+
+def test_flipped_bits_amid_the_weights_are_named(model: LearnedModel, tmp_path: Path) -> None:
+    path = tmp_path / "style.pt"
+    model.save(path)
+    whole = path.read_bytes()
+    place = whole.index(model.teacher.state_dict()["out.weight"].numpy().tobytes())
+    path.write_bytes(whole[:place] + bytes(40) + whole[place + 40 :])
+    with pytest.raises(StainError, match=r"style\.pt.*damaged"):
+        load_model(path)
+
+
 def test_weights_of_another_architecture_are_named(model: LearnedModel, tmp_path: Path) -> None:
     path = tmp_path / "style.pt"
     model.save(path)

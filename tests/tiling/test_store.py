@@ -17,6 +17,7 @@ from pathology.core.errors import ArtifactError
 from pathology.tiling.config import StoreConfig, TilingConfig
 from pathology.tiling.shard import index_bytes, parse_index, shard_index
 from pathology.tiling.store import TileWriter, encode_tile, open_tiles, read_attributes
+from pathology.tiling.zarr_text import write_column
 from tests.conftest import psnr, tissue_pixels
 
 
@@ -38,6 +39,16 @@ def written(path: Path, pixels: NDArray[np.uint8], config: StoreConfig) -> Path:
     settings = TilingConfig(store=config).model_dump(mode="json")
     writer.finish(columns, {"config": settings, "fingerprint": "f"}, has_pixels=True)
     return path
+
+
+def test_a_damaged_column_is_named_and_one_that_was_added_is_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "s.zarr", tiles(3), StoreConfig())
+    write_column(path / "stain_matrix", np.zeros((3, 2, 3), np.float32))
+    (path / "stain_matrix" / "zarr.json").write_text("{")
+    assert open_tiles(path).columns.keys() == {"l0_xy", "sharpness"}
+    (path / "sharpness" / "c" / "0").write_bytes(b"12345")
+    with pytest.raises(ArtifactError, match=r"s\.zarr: sharpness is damaged .*tile the"):
+        open_tiles(path)
 
 
 @pytest.mark.parametrize("encoding", ["jpeg", "lossless"])
