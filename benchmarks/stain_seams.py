@@ -1,8 +1,8 @@
 """Seams: how much do neighbouring tiles differ at their border after a generator rendered them?
 
 The same CycleGAN with each kind of normalization in its generators, trained alike on the simulated
-centres, renders real fields cut into tiles: tile by tile, and whole with the generator's margin as
-whole slides are rendered. The ratio is the mean step of color across tile borders over the mean
+centres, renders real fields cut into tiles: each by itself, with what its neighbors show as tile
+stores are rendered, and whole as whole slides are. The ratio is the mean step of color across tile borders over the mean
 step just inside of them; 1 is no seam.
 """
 
@@ -67,6 +67,25 @@ def by_tile(normalizer: Any, field: np.ndarray) -> np.ndarray:
     return made.reshape(rows, columns, TILE_PX, TILE_PX, 3).swapaxes(1, 2).reshape(field.shape)
 
 
+def with_neighbors(normalizer: Any, field: np.ndarray) -> np.ndarray:
+    """A field whose tiles were rendered as those of a store."""
+    from pathology.stain.seams import NOBODY
+    from pathology.stain.tile_renderer import fill_window
+
+    around = min(normalizer.margin_px, TILE_PX - 1)
+    rows, columns = (size // TILE_PX for size in field.shape[:2])
+    tiles = field.reshape(rows, TILE_PX, columns, TILE_PX, 3).swapaxes(1, 2)
+    places = np.pad(np.arange(rows * columns).reshape(rows, columns), 1, constant_values=NOBODY)
+    tile_of = dict(enumerate(tiles.reshape(-1, TILE_PX, TILE_PX, 3)))
+    edge = TILE_PX + 2 * around
+    windows = np.empty((rows * columns, edge, edge, 3), np.uint8)
+    for number, window in enumerate(windows):
+        row, column = divmod(number, columns)
+        fill_window(window, places[row : row + 3, column : column + 3], tile_of, around)
+    made = normalizer.render_middle(windows, around).tiles
+    return made.reshape(rows, columns, TILE_PX, TILE_PX, 3).swapaxes(1, 2).reshape(field.shape)
+
+
 def run_job(job: Job) -> dict[str, Any]:
     """Train one generator and measure its seams."""
     import torch
@@ -104,6 +123,7 @@ def run_job(job: Job) -> dict[str, Any]:
         ]
         pairs = list(zip(normalizers, fields, strict=True))
         found[f"{quality}, tile by tile"] = ratios([by_tile(n, field) for n, field in pairs])
+        found[f"{quality}, with neighbors"] = ratios([with_neighbors(n, f) for n, f in pairs])
         found[f"{quality}, whole"] = ratios([n.render(f[None]).tiles[0] for n, f in pairs])
     return found
 
@@ -112,10 +132,10 @@ def table(done: list[dict[str, Any]]) -> str:
     """Markdown: ratio and offset ratio by norm and way of rendering, spread over seeds."""
     lines = ["| norm | rendered | step ratio | offset ratio |", "|---|---|--:|--:|"]
     ways = [name for name in done[0] if name not in ("norm", "seed")]
-    for norm in NORMS:
+    for norm in dict.fromkeys(found["norm"] for found in done):
         mine = [found for found in done if found["norm"] == norm]
         for way in ways:
-            if way == "source" and norm != NORMS[0]:
+            if way == "source" and norm != done[0]["norm"]:
                 continue
             cells = [spread([found[way][k] for found in mine], 3) for k in (0, 1)]
             name = "(before)" if way == "source" else norm
@@ -133,6 +153,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--test-slides", type=int, default=24)
     parser.add_argument("--tiles-per-slide", type=int, default=20)
     parser.add_argument("--fields", type=int, default=12)
+    parser.add_argument("--norms", nargs="*", choices=NORMS, default=list(NORMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=2)
@@ -143,7 +164,7 @@ def main(words: list[str]) -> None:
     options = parse(words)
     keep_to_cores(options.jobs)
     read_data(options)
-    jobs = [Job(options, norm, seed) for seed in range(options.seeds) for norm in NORMS]
+    jobs = [Job(options, norm, seed) for seed in range(options.seeds) for norm in options.norms]
     done = []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         for found in pool.map(run_job, jobs):
