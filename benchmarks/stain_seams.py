@@ -2,8 +2,8 @@
 
 The same CycleGAN with each kind of normalization in its generators, trained alike on the simulated
 centres, renders real fields cut into tiles: each by itself, with what its neighbors show as tile
-stores are rendered, and whole as whole slides are. The ratio is the mean step of color across tile borders over the mean
-step just inside of them; 1 is no seam.
+stores are rendered, and whole as whole slides are. The ratio is the mean step of color across tile
+borders over the mean step just inside of them; 1 is no seam.
 """
 
 import argparse
