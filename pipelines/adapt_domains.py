@@ -184,8 +184,9 @@ def read_domains(
         tile_labels = read_tile_labels(
             options.tile_labels, classes, config.class_map, class_of, config.label_confidence
         )
+    is_pictures = isinstance(source, TileInput) and source.kind == "images"
     labelled = _read(
-        source, class_of, config, sinks[0], (mpp, None), is_labelled=True,
+        source, class_of, config, sinks[0], (mpp, mpp if is_pictures else None), is_labelled=True,
         tile_labels=tile_labels, say=say, on_slide=on_slide,
     )  # fmt: skip
     assumed = target_mpp_of(

@@ -52,7 +52,12 @@ def train_adapt(
         Path | None,
         typer.Option(metavar="MANIFEST", help="For figures, and for method target alone."),
     ] = None,
-    mpp: Annotated[float | None, typer.Option(help="Cut the source's tiles at this.")] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            help="Cut the source's tiles at this; pictures that state no resolution have it."
+        ),
+    ] = None,
     target_mpp: Annotated[
         str | None,
         typer.Option(metavar="MPP|auto", help="Of pictures that state none; auto: by their looks."),

@@ -19,7 +19,14 @@ from pathology.core.table import csv_text, first_of
 from pathology.evaluation.grading import NUM_DRAWS, Estimate, table_rows
 from pathology.evaluation.grading_plots import draw_centres, draw_grading
 from pipelines.evaluate_levels import ALL, Items, by_centre, own_level, slide_level, tile_level
-from pipelines.evaluate_taught import TEST, Answers, Judged, read_answers, without_taught
+from pipelines.evaluate_taught import (
+    TEST,
+    Answers,
+    Judged,
+    class_map_of,
+    read_answers,
+    without_taught,
+)
 from pipelines.left_out import Reason, facts_of, left_out, table_of
 
 SHOWN = ("balanced_accuracy", "auroc", "kappa")
@@ -42,7 +49,7 @@ def evaluate(
           teach
     part  of the manifest's column split that is judged; empty: test where any slide is marked so,
           else all slides, of which those that taught the model are left out
-    class_map  a label's name among the grades, where it has another
+    class_map  a label's name among the grades, where it has another; none: as the model has it
     is_brief   figures alone, without their intervals and plots, which take most of the time
     say   told which slides are left out, a line for each reason
 
@@ -53,6 +60,7 @@ def evaluate(
     """
     paths = [predictions] if isinstance(predictions, Path) else list(predictions)
     manifest = read_manifest(labels, needs_slides=False)
+    class_map = class_map or class_map_of(paths[0])
     everyone = {
         record.slide_id: replace(record, label=class_map.get(record.label, record.label))
         for record in manifest.slides

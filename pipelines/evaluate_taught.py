@@ -127,13 +127,24 @@ def _taught(path: Path, slides: SlidePredictions, everyone: Records) -> frozense
     return frozenset(found | {name for name, r in everyone.items() if r.case_id in cases})
 
 
+def class_map_of(path: Path) -> dict[str, str]:
+    """How the model of a table calls classes that have other names in labels."""
+    said = _said_by_run(path, "class_map")
+    return {str(k): str(v) for k, v in said.items()} if isinstance(said, dict) else {}
+
+
 def _digests_of_run(path: Path) -> set[str]:
-    """Of slides and cases that taught, from the record that predict left beside a table."""
+    """Of slides and cases that taught."""
+    said = _said_by_run(path, "taught")
+    return set(map(str, said)) if isinstance(said, list) else set()  # else the table of slides says
+
+
+def _said_by_run(path: Path, name: str) -> Any:
+    """A fact of the record that predict left beside a table; None where there is none."""
     try:
-        said = json.loads(path.with_suffix(".run.json").read_text(encoding="utf-8"))
-        return set(said["taught"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()  # written before, or not taken along: the table of slides says it
+        return json.loads(path.with_suffix(".run.json").read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError, AttributeError):
+        return None  # written before, or not taken along
 
 
 def _together(paths: Sequence[Path], each: Sequence[Answers], judged: Records) -> Answers:

@@ -109,6 +109,7 @@ def predict(
     facts = {
         "stage": "predict", "model": classifier.fingerprint, "device": device,
         "seconds": asdict(spent), "taught": classifier.card.taught,
+        "class_map": classifier.card.settings.get("class_map", {}),
     }  # fmt: skip
     write_run_record(out.with_suffix(".run.json"), started, facts, environment())
     _sweep(out)

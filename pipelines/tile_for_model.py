@@ -9,12 +9,19 @@ from pathology.core.artifact import write_text
 from pathology.core.config import load_config
 from pathology.core.errors import ArtifactError
 from pathology.core.table import csv_text
-from pathology.models.card import ContractError, TileContract, load_classifier
+from pathology.models.card import ContractError, ModelCard, load_classifier
 from pathology.tiling.config import TilingConfig
-from pipelines.input_kinds import TABLES, look_at
+from pipelines.input_kinds import TABLES, TileInput, look_at
 from pipelines.tables import read_process_list
 from pipelines.tile import TileOptions, tile_manifest
 from pipelines.weak_inputs import is_features
+
+AS_THEY_ARE = 1.0  # um/px, said of pictures whose resolution nobody knows, a model's among them
+WHOLE = (  # nothing of a picture is left out, as in training
+    "tissue.method=none", "tissue.min_tissue_fraction=0", "tissue.exclude_pen=false",
+    "quality.max_white_fraction=1", "quality.max_black_fraction=1", "quality.max_pen_fraction=1",
+    "quality.min_sharpness=0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
     """Fill a run with the tiles that a classifier wants of slides or pictures; gives their ids.
 
     path  a slide, a picture, a folder of either, or a manifest; pictures without a manifest are
-          taken for a camera's
+          taken for a camera's. All of pictures is tiled, however blurred, for a model that was
+          carried to such; as they are, where it was taught on pictures that state no resolution.
     Raises ContractError where the classifier does not say what it wants, or wants normalized
     tiles, and ArtifactError where no slide has any.
     """
@@ -55,12 +63,17 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
             "slides with 'pathology tile', normalize them with 'pathology stain apply', and "
             "predict on that run"
         )
-    manifest = _manifest_of(path, run)
+    given = look_at(path, options.data_root)
+    is_camera = card.task == "adapt" and given.kind == "images"
+    unknown_mpp = None  # of pictures that are cut as they are
+    if is_camera and wanted.mpp is None:
+        unknown_mpp = options.assume_mpp or AS_THEY_ARE
+    manifest = _manifest_of(given, run, unknown_mpp)
     tiling = TileOptions(
         manifest, run, data_root=options.data_root, assume_mpp=options.assume_mpp,
         workers=options.workers,
     )  # fmt: skip
-    tile_manifest(tiling, _tiling(model, wanted))
+    tile_manifest(tiling, _tiling(model, card, unknown_mpp, is_whole=is_camera))
     table = run / "process_list.csv"
     rows = read_process_list(table)
     if not any(row.num_tiles for row in rows):
@@ -68,31 +81,40 @@ def tile_for_model(model: Path, path: Path, options: CutOptions) -> list[str]:
     return [row.slide_id for row in rows]
 
 
-def _tiling(model: Path, wanted: TileContract) -> TilingConfig:
+def _tiling(
+    model: Path, card: ModelCard, unknown_mpp: float | None, *, is_whole: bool
+) -> TilingConfig:
     """Settings by which tiles become as wanted."""
-    if wanted.mpp is None or wanted.size_px is None:
+    mpp, size_px = card.tiles.mpp or unknown_mpp, card.tiles.size_px
+    if mpp is None or size_px is None:
         raise ContractError(
             f"{model} does not say which tiles it was taught on. Tile the slides as its own were "
             "with 'pathology tile', and predict on that run"
         )
-    return load_config(
-        TilingConfig, None, [f"tile.mpp={wanted.mpp}", f"tile.size_px={wanted.size_px}"]
-    )
+    sizes = (f"tile.mpp={mpp}", f"tile.size_px={size_px}")
+    return load_config(TilingConfig, None, [*sizes, *(WHOLE if is_whole else ())])
 
 
-def _manifest_of(path: Path, run: Path) -> Path:
+def _manifest_of(given: TileInput, run: Path, unknown_mpp: float | None) -> Path:
     """A table or a folder of slides as it is; a slide, or flat pictures, as a table in the run.
 
     Pictures are taken for a camera's, on which no tissue is searched for.
+
+    unknown_mpp  said of all pictures, whatever they state
     """
-    if path.is_file() and path.suffix.lower() in TABLES:
-        return path
-    given = look_at(path)
-    if path.is_dir() and given.kind != "images":
+    path = given.path
+    is_table = path.is_file() and path.suffix.lower() in TABLES
+    is_folder = path.is_dir() and given.kind != "images"
+    if is_folder or (is_table and unknown_mpp is None):
         return path
     domain = "microscope" if given.kind == "images" else "wsi"
-    rows = [[r.slide_id, r.slide_path.resolve(), domain] for r in given.slides]
+    mpp = "" if unknown_mpp is None else f"{unknown_mpp:g}"
+    rows = [[r.slide_id, r.slide_path.resolve(), r.case_id, mpp, domain] for r in given.slides]
+    rows += [
+        [e.slide_id, path.parent.resolve() / e.slide_id, "", mpp, domain] for e in given.rejected
+    ]
     made = run / "slides.csv"
     made.parent.mkdir(parents=True, exist_ok=True)
-    write_text(made, csv_text([["slide_id", "slide_path", "domain"], *rows]))
+    heads = ["slide_id", "slide_path", "case_id", "mpp", "domain"]
+    write_text(made, csv_text([heads, *rows]))
     return made
