@@ -27,6 +27,7 @@ from pipelines.flat_pictures import evenly, read_picture, squares_of
 from pipelines.input_kinds import TileInput, look_at
 
 USUAL_MPP = 0.5
+MOST_ENLARGED, LEAST_OF_A_TILE = 4.0, 0.5  # of pictures that are scaled to the tiles' resolution
 MPP_TOLERANCE = 0.02
 FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError)  # the last two from a damaged store
 
@@ -155,12 +156,32 @@ def sample_picture(record: SlideRecord, sampling: Sampling) -> SlideTiles:
     if sampling.mpp and mpp and abs(mpp / sampling.mpp - 1) > MPP_TOLERANCE:
         height, width = pixels.shape[:2]
         scale = mpp / sampling.mpp
+        problem = _misfit(record.slide_id, min(height, width), mpp, sampling.mpp, sampling.size_px)
+        if problem is not None:
+            return _without_tiles(record.slide_id, record.centre, problem)
         pixels = scale_to(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
         mpp = sampling.mpp
     squares = squares_of(pixels, sampling.size_px)
     squares = squares[evenly(len(squares), sampling.tiles_per_slide)]
     stain = picture.normalized_by or RAW
     return SlideTiles(record.slide_id, record.centre, mpp, squares, stain=stain)
+
+
+def _misfit(
+    slide_id: str, edge_px: int, mpp: float, wanted_mpp: float, size_px: int
+) -> SlideError | None:
+    """Why a picture shows nothing of the size that is needed: far coarser, or far less than a tile.
+
+    edge_px  its shorter one
+    """
+    um, tile_um = edge_px * mpp, size_px * wanted_mpp
+    if mpp > MOST_ENLARGED * wanted_mpp:
+        said = f"it has {mpp:.4g} um/px where {wanted_mpp:.4g} are needed: too coarse to enlarge"
+    elif um < LEAST_OF_A_TILE * tile_um:
+        said = f"it shows {um:.4g} um where a tile shows {tile_um:.4g}"
+    else:
+        return None
+    return SlideError(slide_id, said, "Check both resolutions, or give other pictures")
 
 
 def sample_slide(record: SlideRecord, sampling: Sampling) -> SlideTiles:

@@ -1,4 +1,4 @@
-"""Pictures that state no resolution, from three columns to figures: all commands, in their forms."""
+"""Pictures that state no resolution, from three columns to figures, by commands alone."""
 
 import csv
 import json
@@ -61,3 +61,22 @@ def test_from_three_columns_to_figures(
     assert done.returncode == 0, done.stderr
     found = json.loads((figures / "metrics.json").read_text())["slide"]["all"]
     assert found["balanced_accuracy"]["value"] >= 0.9 and found["num_cases"] == NUM
+
+
+@pytest.mark.parametrize(
+    ("target_mpp", "said"),
+    [
+        (8, "8 um/px where 0.5 are needed: too coarse"),
+        (0.1, "it shows 6.4 um where a tile shows 32"),
+    ],
+)
+def test_pictures_of_no_common_size_are_refused(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, target_mpp: float, said: str
+) -> None:
+    done = pathology(
+        "train", "adapt", "--source", domains[0], "--target", domains[1], "--out",
+        tmp_path / "m.pt", "--weights", weights, "--device", "cpu", *SETS, "--target-mpp",
+        target_mpp,
+    )  # fmt: skip
+    assert done.returncode != 0 and said in done.stderr
+    assert not (tmp_path / "m.pt").exists()
