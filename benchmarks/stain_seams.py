@@ -58,13 +58,22 @@ def ratios(fields: list[np.ndarray]) -> tuple[float, float]:
     )
 
 
+def cut(field: np.ndarray) -> np.ndarray:
+    """Its tiles, row by row."""
+    rows, columns = (size // TILE_PX for size in field.shape[:2])
+    tiles = field.reshape(rows, TILE_PX, columns, TILE_PX, 3).swapaxes(1, 2)
+    return tiles.reshape(-1, TILE_PX, TILE_PX, 3)
+
+
+def joined(tiles: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The field of such tiles."""
+    rows, columns = (size // TILE_PX for size in shape[:2])
+    return tiles.reshape(rows, columns, TILE_PX, TILE_PX, 3).swapaxes(1, 2).reshape(shape)
+
+
 def by_tile(normalizer: Any, field: np.ndarray) -> np.ndarray:
     """A field whose tiles were rendered each by itself."""
-    height, width = field.shape[:2]
-    rows, columns = height // TILE_PX, width // TILE_PX
-    tiles = field.reshape(rows, TILE_PX, columns, TILE_PX, 3).swapaxes(1, 2)
-    made = normalizer.render(tiles.reshape(-1, TILE_PX, TILE_PX, 3)).tiles
-    return made.reshape(rows, columns, TILE_PX, TILE_PX, 3).swapaxes(1, 2).reshape(field.shape)
+    return joined(normalizer.render(cut(field)).tiles, field.shape)
 
 
 def with_neighbors(normalizer: Any, field: np.ndarray) -> np.ndarray:
@@ -74,16 +83,14 @@ def with_neighbors(normalizer: Any, field: np.ndarray) -> np.ndarray:
 
     around = min(normalizer.margin_px, TILE_PX - 1)
     rows, columns = (size // TILE_PX for size in field.shape[:2])
-    tiles = field.reshape(rows, TILE_PX, columns, TILE_PX, 3).swapaxes(1, 2)
     places = np.pad(np.arange(rows * columns).reshape(rows, columns), 1, constant_values=NOBODY)
-    tile_of = dict(enumerate(tiles.reshape(-1, TILE_PX, TILE_PX, 3)))
+    tile_of = dict(enumerate(cut(field)))
     edge = TILE_PX + 2 * around
     windows = np.empty((rows * columns, edge, edge, 3), np.uint8)
     for number, window in enumerate(windows):
         row, column = divmod(number, columns)
         fill_window(window, places[row : row + 3, column : column + 3], tile_of, around)
-    made = normalizer.render_middle(windows, around).tiles
-    return made.reshape(rows, columns, TILE_PX, TILE_PX, 3).swapaxes(1, 2).reshape(field.shape)
+    return joined(normalizer.render_middle(windows, around).tiles, field.shape)
 
 
 def run_job(job: Job) -> dict[str, Any]:

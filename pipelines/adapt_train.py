@@ -161,10 +161,7 @@ def _taught(domains: Domains, config: AdaptConfig) -> tuple[str, ...]:
     for number in np.unique(target.slide_N[domains.taught(config)]).tolist():
         name, case = target.slide_ids[number], domains.case_S[number]
         slides.append(SlideRecord(name, Path(), "" if case == name else case))
-    if start is not None and not start.card.taught:
-        return ()  # what taught the model to start from is not known
-    before = () if start is None else start.card.taught
-    return tuple(sorted({*before, *taught_by(slides)}))
+    return taught_by(slides, None if start is None else start.card)
 
 
 def _encoder_in_use(model: DomainClassifier, domains: Domains) -> Encoder | None:

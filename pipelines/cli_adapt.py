@@ -99,7 +99,8 @@ def train_adapt(
     from pipelines.adapt_train import train_adapt as run_training
     from pipelines.first_process import is_first, tell
     from pipelines.given_mpp import MAX_TILE_MPP, require_mpp
-    from pipelines.progress import counting, telling
+    from pipelines.progress import counting
+    from pipelines.training_progress import training_progress
 
     require_file_place(out, source, target, labels, target_labels, weights, config)
     require_mpp(mpp, "--mpp", MAX_TILE_MPP)
@@ -125,9 +126,9 @@ def train_adapt(
 
     domains = read_together(read, folder)
     total = settings.steps * (2 if has_twin(settings) else 1)  # a twin of the source alone
-    with counting("train", total, "steps", is_shown=is_first()) as show:
+    with training_progress("train", total, is_shown=is_first()) as on_step:
         card = run_training(
-            domains, out, settings, options, fabric=fabric, on_step=telling(show), say=tell
+            domains, out, settings, options, fabric=fabric, on_step=on_step, say=tell
         )
     tell(f"{out}: {' < '.join(card.grades)} for {card.target} by {card.method}, research use only")
     for line in score_lines(card.metrics, card.grades):

@@ -201,7 +201,7 @@ def train_weak(
     from pathology.core.config import load_config
     from pathology.weak.config import WeakConfig
     from pipelines.first_process import is_first, tell
-    from pipelines.weak_progress import training_progress
+    from pipelines.training_progress import training_progress
     from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
     require_file_place(out, run, labels, splits, weights, config)

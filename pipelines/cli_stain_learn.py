@@ -60,8 +60,8 @@ def stain_train(
     from pathology.stain.cycle_config import CycleConfig
     from pipelines.first_process import is_first, tell
     from pipelines.given_mpp import require_mpp
-    from pipelines.progress import counting
     from pipelines.stain_train import TrainOptions, train_model
+    from pipelines.training_progress import training_progress
 
     require_mpp(assume_mpp, "--assume-mpp")
     settings = load_config(CycleConfig, config, set_ or ())
@@ -74,11 +74,11 @@ def stain_train(
         tensorboard=tensorboard,
         is_compiled=is_compiled,
     )
-    with counting("train", settings.steps, "steps", is_shown=is_first()) as show:
+    with training_progress("train", settings.steps, is_shown=is_first()) as show:
 
         def on_step(step: int, values: dict[str, float]) -> None:
             cycle = values["cycle_source"] + values["cycle_target"]
-            show(step + 1, f"adversarial {values['adversarial']:.3f} cycle {cycle:.3f}")
+            show(step, {"adversarial": values["adversarial"], "cycle": cycle})
 
         model = train_model(sources, target, out, settings, options, on_step=on_step, say=tell)
     tell(f"{out}: trained, fingerprint {model.fingerprint}")

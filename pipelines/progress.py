@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,16 +76,11 @@ def download_progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 @contextmanager
-def counting(
-    title: str, total: int, unit: str, *, is_shown: bool = True
-) -> Iterator[Callable[[int, str], None]]:
+def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int, str], None]]:
     """A function that shows how far work has come: (units done, what else to say).
 
     A bar with rate and time left in a terminal; elsewhere a line now and then.
     """
-    if not is_shown:
-        yield lambda done, said: None
-        return
     if not sys.stderr.isatty():
         yield _counting_lines(title, total, unit)
         return
@@ -101,23 +96,13 @@ def counting(
         console=Console(stderr=True),
     )
     with bar:
-        task, start, first = bar.add_task(title, total=total, said=""), time.perf_counter(), [-1]
+        task, start = bar.add_task(title, total=total, said=""), time.perf_counter()
 
         def show(done: int, said: str) -> None:
-            first[0] = done - 1 if first[0] < 0 else first[0]  # a resumed run starts in the middle
-            rate = (done - first[0]) / max(time.perf_counter() - start, 1e-9)
+            rate = done / max(time.perf_counter() - start, 1e-9)
             bar.update(task, completed=done, said=f"{rate:.1f} {unit}/s  {said}")
 
         yield show
-
-
-def telling(show: Callable[[int, str], None]) -> Callable[[int, Mapping[str, float]], None]:
-    """What a training calls at each step: the step is shown, with the terms of its loss."""
-
-    def on_step(step: int, values: Mapping[str, float]) -> None:
-        show(step + 1, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
-
-    return on_step
 
 
 def _counting_lines(title: str, total: int, unit: str) -> Callable[[int, str], None]:

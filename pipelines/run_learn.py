@@ -21,8 +21,8 @@ from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.run_stores import stores_of
 from pipelines.stages import Stage
 from pipelines.tile_truth import truth_digest
+from pipelines.training_progress import training_progress
 from pipelines.weak_inputs import num_slides
-from pipelines.weak_progress import training_progress
 from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
 

@@ -21,11 +21,12 @@ from pipelines.first_process import is_first, tell
 from pipelines.input_kinds import TileInput, look_at
 from pipelines.predict import SlideGrade, predict
 from pipelines.prediction_tables import slides_table
-from pipelines.progress import counting, telling
+from pipelines.progress import counting
 from pipelines.run_config import MicroscopeImages
 from pipelines.run_plan import Planned, recipe_of, table_digest, tiles_digest
 from pipelines.stages import Stage
 from pipelines.tile_for_model import CutOptions, tile_for_model
+from pipelines.training_progress import training_progress
 
 
 def scope_stages(run: Planned, images: MicroscopeImages) -> list[Stage]:
@@ -101,8 +102,8 @@ def _adapt(run: Planned, config: AdaptConfig, pictures: TileInput, methods: list
         if domains is None or config.is_pixels:  # pixels are removed after each training
             domains = read_together(partial(_read, run, one, pictures), run_folder(out))
         total = one.steps * (2 if has_twin(one) else 1)
-        with counting(f"adapt, {method}", total, "steps", is_shown=is_first()) as show:
-            train_adapt(domains, out, one, options, fabric=fabric, on_step=telling(show), say=tell)
+        with training_progress(f"adapt, {method}", total, is_shown=is_first()) as on_step:
+            train_adapt(domains, out, one, options, fabric=fabric, on_step=on_step, say=tell)
     return 0
 
 

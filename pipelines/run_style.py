@@ -9,11 +9,11 @@ from pathology.core.errors import ConfigError
 from pathology.stain.config import StainConfig
 from pipelines.first_process import is_first, tell
 from pipelines.input_kinds import TileInput, look_at
-from pipelines.progress import counting, telling
 from pipelines.run_plan import Planned, recipe_of, tiles_digest
 from pipelines.stages import Stage
 from pipelines.stain_fit import fit_model
 from pipelines.stain_train import TrainOptions, train_model
+from pipelines.training_progress import training_progress
 
 
 def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
@@ -42,10 +42,10 @@ def style_stage(run: Planned, config: StainConfig, centre: str) -> Stage:
             fit_model(target, product, config, tell)
             return 0
         options = TrainOptions(device=run.options.device, num_devices=run.options.num_devices)
-        with counting("style", learned.steps, "steps", is_shown=is_first()) as show:
+        with training_progress("style", learned.steps, is_shown=is_first()) as on_step:
             train_model(
                 [_some(given, others)], target, product, learned, options,
-                on_step=telling(show), say=tell,
+                on_step=on_step, say=tell,
             )  # fmt: skip
         return 0
 

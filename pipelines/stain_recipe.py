@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from pathology.slides.ome_writer import PyramidConfig
-from pathology.stain.config import Method, StainConfig
+from pathology.stain.config import StainConfig, is_classical
 from pathology.stain.contract import stain_fingerprint
 from pathology.stain.normalizer import StainModel
 
@@ -38,7 +38,7 @@ class Recipe:
     @property
     def is_learned(self) -> bool:
         """Whether the model is a network, which may be rendered in several qualities."""
-        return self.model.method not in get_args(Method)
+        return not is_classical(self.model.method)
 
     @property
     def notes(self) -> dict[str, str]:

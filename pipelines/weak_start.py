@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pathology.core.errors import ConfigError
-from pathology.models.card import TileContract, load_classifier, require_match
+from pathology.models.card import ModelCard, TileContract, load_classifier, require_match
 from pathology.models.encoder import Encoder, make_encoder
 from pathology.weak.config import WeakConfig
 from pathology.weak.network import BagClassifier
@@ -73,8 +73,8 @@ def encoder_of_maps(tiles: TileContract, config: WeakConfig, weights: Path | Non
     return encoder
 
 
-def start_from(model: BagClassifier, path: Path, grades: Sequence[str]) -> None:
-    """Give a new classifier the weights of a model's file.
+def start_from(model: BagClassifier, path: Path, grades: Sequence[str]) -> ModelCard:
+    """Give a new classifier the weights of a model's file; returns its card.
 
     A head that was learned on features goes before the very encoder that made them: a network
     that is first taught its head and then as a whole keeps more of what it knew (Kumar et al.,
@@ -97,3 +97,4 @@ def start_from(model: BagClassifier, path: Path, grades: Sequence[str]) -> None:
             f"{path}: its network, of method {card.method}, is another one ({problem}). Start from "
             "a model of a like method and width"
         )
+    return card

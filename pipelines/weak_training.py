@@ -107,7 +107,7 @@ class Training:
         train = self.slides[: self.num_train]
         self.truth_N = truth_of_slides(train, maps) if maps else np.zeros(0, np.int64)
         self.data = training_data(self.slides, self.num_train, maps)
-        self.taught = taught_by([slide.record for slide in self.slides], options.start)
+        self.taught: tuple[str, ...] = ()
         cores = num_cores()
         self.pool = ThreadPoolExecutor(cores)
         self.depth = min(max(DEPTH, cores), MOST_AHEAD) if self.tiles.is_pixels else 1
@@ -137,8 +137,8 @@ class Training:
         num_features = encoder.num_features if encoder else tiles.num_features
         recipe = recipe_of(config, self.data, num_features, encoder, start_model)
         model = BagClassifier(bag_network(config, num_features), encoder)
-        if start_model is not None:
-            start_from(model, start_model, config.grades)
+        start_card = start_from(model, start_model, config.grades) if start_model else None
+        self.taught = taught_by([slide.record for slide in self.slides], start_card)
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
         step = WeakStep(
             config, model, table.slide_N, table.grade_N,

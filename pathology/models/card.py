@@ -138,13 +138,13 @@ def card_fingerprint(card: ModelCard, weights: dict[str, torch.Tensor]) -> str:
     return fingerprint(KIND, SCHEMA, card, {"weights": digest.hexdigest()[:12]})
 
 
-def taught_by(slides: Iterable[SlideRecord], start: Path | None = None) -> tuple[str, ...]:
+def taught_by(slides: Iterable[SlideRecord], start: ModelCard | None = None) -> tuple[str, ...]:
     """What a card says of the slides that taught or chose: see ModelCard.taught.
 
-    start  a model that training started from: what taught it teaches here, too; of one that does
+    start  of a model that training started from: what taught it teaches here, too; of one that does
            not say, nothing is known
     """
-    before = () if start is None else load_classifier(start)[0].taught
+    before = () if start is None else start.taught
     if start is not None and not before:
         return ()
     mine = (digests_of(slide.slide_id, slide.case_id) for slide in slides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -10,6 +10,15 @@ from pathology.core.config import StageConfig
 
 Method = Literal["none", "reinhard", "macenko", "vahadane", "histogram"]
 Quality = Literal["teacher", "student", "lut"]
+
+
+def is_classical(method: str) -> bool:
+    """Whether a model of this method is no network, which could be rendered in several qualities.
+
+    >>> is_classical("macenko"), is_classical("conditional")
+    (True, False)
+    """
+    return method in get_args(Method)
 
 
 class StainConfig(StageConfig):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from pathology import __version__
 from pathology.core.artifact import fingerprint, publish
 from pathology.core.errors import ArtifactError, SlideError
 from pathology.slides.jpeg import DamagedJpeg
-from pathology.stain.config import Method, StainConfig
+from pathology.stain.config import StainConfig, is_classical
 from pathology.stain.contract import RAW, StainMismatch, require_same_stain
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import SlideNormalizer, StainModel
@@ -114,7 +114,7 @@ def restained_fingerprint(
 ) -> str:
     """Name of the store that normalizing the store with these attributes makes."""
     inputs = {"tiles": str(attributes["fingerprint"]), "model": model.fingerprint}
-    schema = STAIN_SCHEMA if model.method in get_args(Method) else LEARNED_SCHEMA
+    schema = STAIN_SCHEMA if is_classical(model.method) else LEARNED_SCHEMA
     return fingerprint("stained tiles", schema, config, inputs)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.weak_progress import Pace, bar, lines, training_progress
+from pipelines.training_progress import Pace, bar, lines, training_progress
 from tests.in_process import pathology
 from tests.pipelines.weak_cohort import write_cohort
 
@@ -40,6 +40,14 @@ def test_a_training_that_goes_on_has_its_own_pace() -> None:
     pace.said(901)
     clock.now += 1
     assert pace.said(911) == "1,000 tiles/s, 0:09 left"
+
+
+def test_steps_are_told_where_their_tiles_differ() -> None:
+    clock = Clock()
+    pace = Pace(100, now=clock)
+    pace.said(1)
+    clock.now += 4
+    assert pace.said(11) == "2.5 steps/s, 0:36 left"
 
 
 def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

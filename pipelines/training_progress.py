@@ -1,4 +1,4 @@
-"""How far a training on tiles has come: its pace, the time left, and the terms of its loss."""
+"""How far a training has come: its pace, the time left, and the terms of its loss."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ BAR_WIDTH = 10  # so that pace and time left stand within 80 columns
 class Pace:
     """How fast a training goes since its first step here, what lies between its steps included.
 
-    tiles_per_step  of all its slides and processes
+    tiles_per_step  of all its slides and processes; None: steps are told, whose tiles differ
     """
 
     def __init__(
-        self, num_steps: int, tiles_per_step: int, now: Callable[[], float] = time.monotonic
+        self,
+        num_steps: int,
+        tiles_per_step: int | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_steps, self.tiles_per_step, self.now = num_steps, tiles_per_step, now
         self.start: tuple[int, float] | None = None  # a training that goes on starts in the middle
 
     def said(self, done: int) -> str:
-        """Tiles a second and the time left after so many steps in all; "" after the first here."""
+        """Pace and the time left after so many steps in all; "" after the first here."""
         now = self.now()
         if self.start is None:
             self.start = done, now
@@ -39,12 +42,14 @@ class Pace:
             return ""
         seconds_a_step = max(now - began, 1e-9) / (done - first)
         left = clock((self.num_steps - done) * seconds_a_step)
+        if self.tiles_per_step is None:
+            return f"{1 / seconds_a_step:,.1f} steps/s, {left} left"
         return f"{self.tiles_per_step / seconds_a_step:,.0f} tiles/s, {left} left"
 
 
 @contextmanager
 def training_progress(
-    title: str, num_steps: int, tiles_per_step: int, *, is_shown: bool = True
+    title: str, num_steps: int, tiles_per_step: int | None = None, *, is_shown: bool = True
 ) -> Iterator[OnStep]:
     """What a training calls at each step, with the terms of its loss.
 
