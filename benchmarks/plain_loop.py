@@ -73,16 +73,19 @@ def for_features() -> Callable[..., torch.Tensor]:
     return made
 
 
-def features_per_second(encoder: nn.Module, paths: Sequence[Path], workers: int) -> float:
-    """Tiles through an encoder in a second."""
+def features_per_second(
+    encoder: nn.Module, paths: Sequence[Path], workers: int, device: str = "cpu", batch: int = 32
+) -> float:
+    """Tiles through an encoder in a second, and the features back."""
     loader = DataLoader(
-        TileFiles(paths, [0] * len(paths), for_features()), batch_size=32, num_workers=workers
-    )
-    encoder.eval()
+        TileFiles(paths, [0] * len(paths), for_features()), batch_size=batch, num_workers=workers,
+        pin_memory=device != "cpu",
+    )  # fmt: skip
+    encoder.to(device).eval()
     start, num = time.perf_counter(), 0
     with torch.no_grad():
         for tiles, _ in loader:
-            num += len(encoder(tiles))
+            num += len(encoder(tiles.to(device)).cpu())
     return num / (time.perf_counter() - start)
 
 
@@ -92,21 +95,27 @@ def steps_per_second(
     batch: int,
     steps: int,
     workers: int,
+    device: str = "cpu",
 ) -> float:
     """Updates by cross-entropy in a second, data loading included, after the first few."""
     num = (steps + LEAVE_OUT) * batch
     sampler = RandomSampler(dataset, replacement=True, num_samples=num)  # type: ignore[arg-type]
-    loader = DataLoader(dataset, batch_size=batch, sampler=sampler, num_workers=workers)
+    loader = DataLoader(
+        dataset, batch_size=batch, sampler=sampler, num_workers=workers,
+        pin_memory=device != "cpu",
+    )  # fmt: skip
+    network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     network.train()
     start = 0.0
     for step, (tiles, grades) in enumerate(loader):
         if step == LEAVE_OUT:
             start = time.perf_counter()
-        logits = network(tiles).flatten(0, -2)
-        labels = grades.repeat_interleave(len(logits) // len(grades))
+        logits = network(tiles.to(device)).flatten(0, -2)
+        labels = grades.to(device).repeat_interleave(len(logits) // len(grades))
         loss = nn.functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    loss.item()  # what is under way on a device is waited for
     return steps / (time.perf_counter() - start)

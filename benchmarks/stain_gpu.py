@@ -1,6 +1,6 @@
 """Full-size CycleGAN on a GPU: training steps a second beside a plain fp32 loop, tiles a second.
 
-    python benchmarks/stain_gpu.py mitos_pairs [--seconds 10] [--train 1500 --out DIR]
+    python benchmarks/stain_gpu.py mitos_pairs [--ways plain fp32 bf16] [--train 1500 --out DIR]
 
 Same networks, same crops, loading included, all in one process and one run. The teacher's tiles per
 second are those of 256 px, of the network alone and with what keeps glass; CPU and GPU are compared
@@ -10,6 +10,7 @@ and scores it there.
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -32,6 +33,9 @@ from pipelines.stain_train import TrainOptions, train_on
 FULL = Path(__file__).parent.parent / "pipelines" / "configs" / "stain_full.yaml"
 TEST = "10"
 WARM_UP = 5
+WAYS: dict[str, tuple[Precision, bool]] = {
+    "fp32": ("32", False), "bf16": ("bf16", False), "compiled": ("bf16", True),
+}  # fmt: skip
 
 
 def ours(
@@ -123,8 +127,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--workers", type=int, default=8, help="loaders of the plain loop")
     parser.add_argument("--train", type=int, default=0, metavar="STEPS")
-    parser.add_argument("--no-speed", action="store_true")
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--ways", nargs="*", choices=("plain", *WAYS), default=["plain", *WAYS])
     parser.add_argument("--out", type=Path, default=Path("stain_gpu"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -134,18 +137,16 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if device == "cuda":
         print(torch.cuda.get_device_name(), torch.__version__, flush=True)
-    if not options.no_speed:
-        home = home_of(domains.target.slide_NS.numpy(), domains.source.slide_NS.numpy())
+    plain = math.nan
+    home = home_of(domains.target.slide_NS.numpy(), domains.source.slide_NS.numpy())
+    if "plain" in options.ways:
         plain = plain_cycle.steps_per_second(config, home, files, device, seconds, options.workers)
         print(f"plain loop, fp32: {plain:.2f} steps/s of batch {config.batch_size}", flush=True)
-        ways: list[tuple[Precision, bool]] = [("32", False), ("bf16", False), ("bf16", True)]
-        for precision, is_compiled in ways[: 2 if options.no_compile else 3]:
-            speed, first = ours(
-                domains, config, device, precision, seconds, is_compiled=is_compiled
-            )
-            said = f"ours, {precision}{', compiled' if is_compiled else ''}"
-            print(f"{said}: {speed:.2f} steps/s, x{speed / plain:.2f}; first 5 in {first:.0f} s",
-                  flush=True)  # fmt: skip
+    for way in (way for way in options.ways if way != "plain"):
+        precision, is_compiled = WAYS[way]
+        speed, first = ours(domains, config, device, precision, seconds, is_compiled=is_compiled)
+        print(f"ours, {way}: {speed:.2f} steps/s, x{speed / plain:.2f}; first {WARM_UP} in "
+              f"{first:.0f} s", flush=True)  # fmt: skip
     if options.train:
         config = config.model_copy(update={"steps": options.train})
         start = time.perf_counter()

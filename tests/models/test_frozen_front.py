@@ -49,7 +49,8 @@ def test_features_and_gradients_are_those_of_the_whole(name: str, edge: int) -> 
     assert torch.allclose(found, again, atol=1e-4, rtol=1e-3)
     assert asked.keys() == plain.keys()
     for one in asked:
-        assert torch.allclose(asked[one], plain[one], atol=1e-3, rtol=1e-2), one
+        apart = float((asked[one] - plain[one]).norm() / plain[one].norm())
+        assert apart < 1e-3, f"{one}: {apart:.2g} of its length"  # single numbers are rounded more
     for module in encoder.frozen:
         assert not module.training, "translating woke it up"
 
