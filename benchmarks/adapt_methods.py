@@ -52,7 +52,7 @@ class Row:
 def method_rows() -> list[Row]:
     """Without adaptation, by each method, with normalization, and with labels of the target."""
     plain = (
-        "adabn", "coral", "mmd", "dann", "cdan", "entropy", "mcc", "cdan+mcc+sdat",
+        "adabn", "coral", "mmd", "dann", "cdan", "entropy", "mcc", "sdat", "cdan+mcc+sdat",
         "self-training", "dman", "dman+mcc", "couda",
     )  # fmt: skip
     return [
