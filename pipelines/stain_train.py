@@ -29,6 +29,7 @@ from pathology.stain.tensors import to_tensor
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
+from pathology.training.numbers import require_numbers
 from pathology.training.tensorboard import also_to
 from pipelines.input_kinds import TileInput, as_input
 from pipelines.stain_domains import Domains, StyledTiles, draw_batch, read_domains
@@ -73,7 +74,7 @@ def train_model(
     Beside it, in OUT.run, lie metrics.jsonl, curves.png, panel.png, those of earlier steps in
     panels, and the checkpoint that the same command goes on from; so does one that differs only in
     what is used of the generator, and in the student. Raises StainError where a side shows no
-    tissue, or is normalized already.
+    tissue, or is normalized already, ConfigError where the loss becomes no number.
     """
     started = now()
     given = as_input(target)
@@ -173,7 +174,7 @@ def distil_student(
 ) -> tuple[StainStudent, float]:
     """The student of a teacher, and its mean difference from it in grey levels on fresh crops.
 
-    Both are on the device in the end.
+    Both are on the device in the end. Raises ConfigError where that is no number.
     """
     small = config.student
     is_told = teacher.is_told
@@ -197,7 +198,9 @@ def distil_student(
     with torch.no_grad():
         made, wanted = (told(network, images, own) for network in (student, teacher))
         apart = (made.clamp(-1, 1) - wanted.clamp(-1, 1)).abs().mean()
-    return student, round(float(apart) * 127.5, 3)
+    error = round(float(apart) * 127.5, 3)
+    require_numbers([error], config.steps, config.learning_rate)  # of a teacher that has none, too
+    return student, error
 
 
 def _crops(

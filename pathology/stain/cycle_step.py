@@ -24,9 +24,11 @@ from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.networks import Discriminator, Role, StyleGenerator
 from pathology.stain.rerender import restained, restyled
 from pathology.stain.style_vector import Home, style_vector
+from pathology.training.numbers import require_numbers
 from pathology.training.together import in_first, num_processes, rank
 
 Backward = Callable[[Tensor], None]
+Styled = tuple[Tensor, Tensor]  # images, and the style of each
 BETAS = (0.5, 0.999)  # Adam's, as in CycleGAN
 
 
@@ -78,12 +80,17 @@ class CycleStep:
         self.optimizers: dict[str, Any] = {}
         for name, network in networks.items():
             network.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
-            optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, BETAS)
+            optimizer = torch.optim.Adam(
+                network.parameters(), config.learning_rate, BETAS, fused=True
+            )
             self.networks[name], self.optimizers[name] = setup(network, optimizer)
         self.pools = {"target": ImagePool(config.pool_size), "source": ImagePool(config.pool_size)}
 
     def __call__(self, batch: CycleBatch, step: int) -> dict[str, float]:
-        """Update everything once; returns the terms of the loss, unweighted."""
+        """Update everything once; returns the terms of the loss, unweighted.
+
+        Raises ConfigError where they are no numbers.
+        """
         rate = learning_rate(step, self.config)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
@@ -102,17 +109,18 @@ class CycleStep:
             judge = self.networks[f"judge_{side}"]
             loss = losses.discriminator_loss(judge(real[side]), judge(fakes))
             self._descend(loss, f"judge_{side}")
-            values[f"judge_{side}"] = loss.item()
-        return values
+            values[f"judge_{side}"] = loss.detach()
+        found = torch.stack(list(values.values())).tolist()  # waits for a GPU once a step
+        require_numbers(found, step + 1, self.config.learning_rate)
+        return dict(zip(values, found, strict=True))
 
-    def _update_generators(self, batch: CycleBatch) -> tuple[dict[str, float], Tensor, Tensor]:
+    def _update_generators(self, batch: CycleBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         to_target, to_source = self.to_target, self.to_source
         for name in ("judge_target", "judge_source"):
             self.networks[name].requires_grad_(False)
         weights = self.config.weights
         apart = partial(losses.l1_loss, pool_px=weights.pool_px)
-        as_target = to_target(batch.source_B3HW, batch.own_BS)
-        as_source = to_source(batch.target_B3HW, batch.other_BS)
+        as_target, as_source, same = self._first_pass(batch, apart)
         terms = {
             "adversarial": losses.real_loss(*self.networks["judge_target"](as_target))
             + losses.real_loss(*self.networks["judge_source"](as_source)),
@@ -122,32 +130,49 @@ class CycleStep:
         loss = terms["adversarial"] + weights.cycle * (
             terms["cycle_source"] + terms["cycle_target"]
         )
-        if weights.identity:
-            terms["identity"] = self._identity(batch, apart)
-            loss = loss + weights.identity * terms["identity"]
+        if same is not None:
+            terms["identity"] = same
+            loss = loss + weights.identity * same
         if weights.structure:
             terms["structure"] = losses.structure_loss(as_target, batch.source_B3HW)
             loss = loss + weights.structure * terms["structure"]
         self._descend(loss, "to_target", "to_source")
         for name in ("judge_target", "judge_source"):
             self.networks[name].requires_grad_(True)
-        return {name: term.item() for name, term in terms.items()}, as_target, as_source
+        return {name: term.detach() for name, term in terms.items()}, as_target, as_source
 
-    def _identity(self, batch: CycleBatch, apart: Callable[..., Tensor]) -> Tensor:
-        """What both generators change where nothing is to be changed.
+    def _first_pass(
+        self, batch: CycleBatch, apart: Callable[..., Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Images as target, as source, and what both generators change where nothing is to be
+        changed.
 
         One that is told styles begins as a way between home and them, and has nothing to change
         where both ends are home; of one that is not, an image that has its style already is kept.
         """
-        target = batch.target_B3HW
+        source, target = batch.source_B3HW, batch.target_B3HW
+        if not self.config.weights.identity:
+            return (
+                self.to_target(source, batch.own_BS), self.to_source(target, batch.other_BS), None
+            )  # fmt: skip
+        home_BS, kept, kept_BS = batch.home_BS, source, batch.style_BS
         if is_source_told(self.config):
-            home_BS = self.averaged.home.expand(len(target), -1)
-            return apart(self.to_target(target, home_BS), target) + apart(
-                self.to_source(target, home_BS), target
-            )
-        return apart(self.to_target(target, batch.home_BS), target) + apart(
-            self.to_source(batch.source_B3HW, batch.style_BS), batch.source_B3HW
-        )
+            home_BS = kept_BS = self.averaged.home.expand(len(target), -1)
+            kept = target
+        as_target, same = self._both(self.to_target, (source, batch.own_BS), (target, home_BS))
+        as_source, back = self._both(self.to_source, (target, batch.other_BS), (kept, kept_BS))
+        return as_target, as_source, apart(same, target) + apart(back, kept)
+
+    def _both(
+        self, network: Callable[[Tensor, Tensor], Tensor], one: Styled, other: Styled
+    ) -> tuple[Tensor, Tensor]:
+        """What a network makes of two batches: at once on a GPU, which fewer calls keep busy; not
+        where it normalizes by its batch.
+        """
+        is_cpu = one[0].device.type == "cpu"
+        if is_cpu or self.config.generator.norm == "running":
+            return network(*one), network(*other)
+        return at_once(network, one, other)
 
     def to_target(self, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:
         """Images as the target; the style is that of their slide."""
@@ -169,12 +194,13 @@ class CycleStep:
         """Move the averaged weights towards the present ones; fast at first, then slowly."""
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         present = bare(self.networks["to_target"]).state_dict()
-        for name, kept in self.averaged.state_dict().items():
-            value = present[name].to(kept)
-            if kept.is_floating_point():
-                kept.lerp_(value, 1 - decay)
-            else:
-                kept.copy_(value)
+        kept = self.averaged.state_dict()
+        floats = [name for name, value in kept.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [kept[name] for name in floats], [present[name] for name in floats], 1 - decay
+        )
+        for name in kept.keys() - set(floats):
+            kept[name].copy_(present[name])
 
     def state_dict(self) -> dict[str, Any]:
         """All that another step object needs to go on exactly here.
@@ -225,6 +251,15 @@ def source_generator(config: CycleConfig, home: Home | None = None) -> StyleGene
     """A new generator towards the sources."""
     role: Role = "from home" if is_source_told(config) else ""
     return StyleGenerator(config.generator, source_condition(config), role=role, home=home)
+
+
+def at_once(
+    network: Callable[[Tensor, Tensor], Tensor], one: Styled, other: Styled
+) -> tuple[Tensor, Tensor]:
+    """What a network makes of two batches, in one pass."""
+    images_B3HW, style_BS = (torch.cat(pair) for pair in zip(one, other, strict=True))
+    made = network(images_B3HW, style_BS)
+    return made[: len(one[0])], made[len(one[0]) :]
 
 
 def told(network: Any, images_B3HW: Tensor, style_BS: Tensor) -> Tensor:

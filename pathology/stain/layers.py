@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pathology.stain.cycle_config import Norm
+from pathology.stain.reflected import ReflectedConv
 from pathology.stain.style_vector import NUM_STYLE
 
 
@@ -92,8 +93,10 @@ class StyleBlock(nn.Module):
 def conv(num_in: int, num_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size, or halves it, with reflected borders."""
     padding = (kernel - stride) // 2 if stride > 1 else kernel // 2
-    layer = nn.Conv2d(
-        num_in, num_out, kernel, stride, padding, padding_mode="reflect" if padding else "zeros"
+    layer: nn.Conv2d = (
+        ReflectedConv(num_in, num_out, kernel, stride, padding)
+        if padding
+        else nn.Conv2d(num_in, num_out, kernel, stride)
     )
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

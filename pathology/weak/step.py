@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from pathology.core.errors import ConfigError
+from pathology.training.numbers import require_numbers
 from pathology.weak.bag import BagBatch
 from pathology.weak.config import RECTIFIED, WARMED, WeakConfig
 from pathology.weak.network import BagClassifier
@@ -89,11 +89,7 @@ class WeakStep:
 
         A gradient is that of all processes, so that they end together.
         """
-        if not np.isfinite(values).all():
-            raise ConfigError(
-                f"step {step}: the loss, or what follows from it, is no number any more. Set a "
-                f"lower learning_rate than {self.config.learning_rate:g}"
-            )
+        require_numbers(values.ravel().tolist(), step, self.config.learning_rate)
 
     def _gradient(self) -> Tensor:
         """Length of the gradient of all that learns: no number where the loss is none."""

@@ -134,6 +134,15 @@ def test_a_killed_training_goes_on_to_the_same_model(
 
 
 @pytest.mark.slow
+def test_a_diverged_training_leaves_no_model(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "m.pt"
+    words = train_words(pictures, out, 40)
+    done = pathology(*words, "--set", "learning_rate=1e30")
+    assert done.returncode == 2
+    assert "lower learning_rate than 1e+30" in done.stderr
+    assert not out.exists()
+
+
 def test_two_processes_train_one_model(pictures: tuple[Path, Path], tmp_path: Path) -> None:
     words = [*PATHOLOGY, *train_words(pictures, tmp_path / "style.pt", 20), "--devices", "2"]
     words += ["--tensorboard"] if importlib.util.find_spec("tensorboard") else []

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from pathology.core.errors import ConfigError
 from pathology.stain.cycle_config import CycleConfig
-from pathology.stain.cycle_step import CycleBatch, CycleStep, learning_rate, told, varied
+from pathology.stain.cycle_step import (
+    CycleBatch,
+    CycleStep,
+    at_once,
+    learning_rate,
+    told,
+    varied,
+)
 from pathology.stain.image_pool import ImagePool
 from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.style_vector import NUM_STYLE, style_vector
@@ -148,3 +156,19 @@ def test_a_pool_hands_out_old_images_and_each_but_once_in_place() -> None:
     assert 5 < num_old < 35
     assert all(out <= i for i, out in enumerate(given))
     assert ImagePool(0).exchange(marks[5], random) is marks[5]
+
+
+def test_two_batches_at_once_are_what_they_are_one_after_the_other() -> None:
+    step, batch = CycleStep(TINY), draw(0)
+    step.networks["to_target"].out.weight.data.normal_()
+    one, other = (batch.source_B3HW, batch.own_BS), (batch.target_B3HW, batch.home_BS)
+    found = at_once(step.to_target, one, other)
+    for made, wanted in zip(found, (step.to_target(*one), step.to_target(*other)), strict=True):
+        assert torch.allclose(made, wanted, atol=1e-5)
+
+
+def test_a_training_that_learns_too_fast_ends_with_a_line() -> None:
+    step = CycleStep(TINY.model_copy(update={"learning_rate": 1e30}))
+    with pytest.raises(ConfigError, match=r"step \d+: the loss.*lower learning_rate than 1e\+30"):
+        for number in range(10):
+            step(draw(number), number)
