@@ -7,15 +7,18 @@ scanners unpaired, and is scored on the pairs of the slide left out, residual sh
 import argparse
 import csv
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from environments import peer_python
 from measure import keep_to_cores
 from PIL import Image
 
@@ -36,6 +39,7 @@ LEARNED: dict[str, dict[str, Any]] = {
     "intermediate": {"intermediate": "grey"},
 }
 QUALITIES = ("teacher", "student", "lut")
+MOSAIC = 4  # tiles of each slide in a reference image
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,21 @@ def score_classical(slides: dict[str, Pairs], test: str, name: str) -> tuple[flo
     return score(model.for_slide(source, config).render(source).tiles, slides[test])
 
 
+def score_peer(slides: dict[str, Pairs], test: str) -> dict[str, tuple[float, float]]:
+    """TIAToolbox's methods, as it has them: one reference image, here tiles of the target's other
+    slides side by side, and each tile measured by itself.
+    """
+    targets = [slides[name].target for name in sorted(slides) if name != test]
+    mosaic = np.concatenate([np.concatenate(list(tiles[:MOSAIC]), axis=1) for tiles in targets])
+    with TemporaryDirectory() as scratch:
+        given, made = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
+        np.savez(given, tiles=slides[test].source, target=mosaic)
+        script = Path(__file__).parent / "peers" / "pairs_tiatoolbox.py"
+        subprocess.run([peer_python("tiatoolbox"), script, given, made], check=True)
+        rendered = np.load(made)
+        return {f"TIAToolbox {name}": score(rendered[name], slides[test]) for name in rendered}
+
+
 def run_job(job: Job) -> dict[str, Any]:
     """Train one model on one thread, or find it trained, and score it at every quality."""
     import torch
@@ -126,7 +145,9 @@ def run_job(job: Job) -> dict[str, Any]:
         settings = StainConfig(quality=quality)
         rendered = model.for_slide(source, settings).render(source).tiles
         scores[quality] = score(rendered, slides[job.test])
-    return {"test": job.test, "kind": job.kind, "seed": job.seed, "scores": scores}
+    fidelity = {name: found._asdict() for name, found in model.card.fidelity.items()}
+    facts = {"test": job.test, "kind": job.kind, "seed": job.seed}
+    return {**facts, "scores": scores, "fidelity": fidelity}
 
 
 def table(rows: list[dict[str, Any]], slides: list[str], show: str) -> str:
@@ -153,6 +174,17 @@ def table(rows: list[dict[str, Any]], slides: list[str], show: str) -> str:
     return "\n".join(lines)
 
 
+def fidelity_table(found: list[dict[str, Any]]) -> str:
+    """Markdown: how near student and table come to their generator on slides that taught them."""
+    lines = ["| model | PSNR to its generator | SSIM |", "|---|--:|--:|"]
+    for kind in dict.fromkeys(one["kind"] for one in found):
+        for quality in QUALITIES[1:]:
+            mine = [one["fidelity"][quality] for one in found if one["kind"] == kind]
+            cells = [spread([one[n] for one in mine], d) for n, d in (("psnr", 1), ("ssim", 3))]
+            lines.append(f"| {kind}, {quality} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def spread(values: list[Any], digits: int) -> str:
     """Mean, and standard deviation where there is more than one value."""
     if not values:
@@ -171,6 +203,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--show", default="10", help="slide with columns of its own")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--peer", action="store_true", help="TIAToolbox, too, in its own venv")
     return parser.parse_args(words)
 
 
@@ -185,6 +218,10 @@ def main(words: list[str], echo: Callable[[str], None] = print) -> None:
         for name in CLASSICAL
         for test in left_out
     ]
+    if options.peer:
+        for test in left_out:
+            peers = score_peer(slides, test)
+            rows += [{"name": n, "test": test, "seed": 0, "score": s} for n, s in peers.items()]
     order = sorted(left_out, key=lambda slide: slide != options.show)  # the shown one first
     jobs = [
         Job(str(options.pairs), str(options.out), test, kind, seed, tuple(options.set))
@@ -192,15 +229,18 @@ def main(words: list[str], echo: Callable[[str], None] = print) -> None:
         for test in order
         for kind in options.kinds
     ]
+    models = []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         for found in pool.map(run_job, jobs):
             echo(json.dumps(found))
+            models.append(found)
             for quality in QUALITIES:
                 name = found["kind"] + ("" if quality == "teacher" else f", {quality}")
                 both = {key: found[key] for key in ("test", "seed")}
                 rows.append({"name": name, **both, "score": found["scores"][quality]})
             (options.out / "scores.json").write_text(json.dumps(rows, indent=1))
     echo(table(rows, left_out, options.show))
+    echo(fidelity_table(models))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathology.core.config import load_config
 from pathology.core.errors import ConfigError
 from pathology.core.supervise import prepare_workers
 from pathology.slides.ome_writer import PyramidConfig
-from pathology.stain.config import StainConfig
+from pathology.stain.config import CLASSICAL_ONLY, StainConfig
 from pathology.stain.load import is_learned, load_model
 from pathology.stain.outcome import StainOutcome
 from pathology.tiling.outcome import DONE, EMPTY, FAILED
@@ -166,11 +166,25 @@ def _require_meaning(recipe: Recipe, jobs: Sequence[Job]) -> None:
             f"--quality {quality}: has a meaning for learned models only, and this one is "
             f"{recipe.model.method}. Leave it out, or give a model of 'pathology stain train'"
         )
+    if recipe.is_learned:
+        _require_of_learned(recipe)
     if recipe.pyramid != PyramidConfig() and not any(isinstance(job, SlideJob) for job in jobs):
         raise ConfigError(
             "--mpp and pyramid settings are for whole slides (--format ome-tiff): tiles and "
             "pictures keep their resolution. Leave them out"
         )
+
+
+def _require_of_learned(recipe: Recipe) -> None:
+    """Raise ConfigError for a setting that shapes classical methods alone, and was changed."""
+    usual = StainConfig()
+    for name in CLASSICAL_ONLY:
+        value = getattr(recipe.config, name)
+        if value != getattr(usual, name):
+            raise ConfigError(
+                f"{name}={value}: changes classical methods only, and this model is learned "
+                f"({recipe.model.method}). Leave it out"
+            )
 
 
 def _line(outcome: StainOutcome, unit: str) -> str:

@@ -10,6 +10,10 @@ from pathology.core.config import StageConfig
 
 Method = Literal["none", "reinhard", "macenko", "vahadane", "histogram"]
 Quality = Literal["teacher", "student", "lut"]
+# settings that a learned model has no use for
+CLASSICAL_ONLY = (
+    "per_tile", "angle_percentile", "min_angle", "max_gain", "residual", "sparsity",
+)  # fmt: skip
 
 
 def is_classical(method: str) -> bool:

@@ -189,6 +189,9 @@ def test_settings_that_would_change_nothing_are_refused(slides: Path, tmp_path: 
         for words in (("--mpp", 0.5), ("--set", "pyramid.jpeg_quality=95")):
             with pytest.raises(ConfigError, match="pyramid settings are for whole slides"):
                 apply(given, "--out", out, *words)
+    make_model().save(tmp_path / "style.pt")
+    with pytest.raises(ConfigError, match=r"residual=0.5: changes classical methods only.*learned"):
+        apply(store, "--model", tmp_path / "style.pt", "--out", out, "--set", "residual=0.5")
     assert not out.exists()
     assert apply(store, "--out", out, "--quality", "lut", "--workers", 0)[0] == 0  # the default
 
