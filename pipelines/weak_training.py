@@ -20,9 +20,10 @@ from pathology.data.splits import Split
 from pathology.data.tile_source import SlideTable, StoreTiles
 from pathology.evaluation.slide_ranking import auroc_error
 from pathology.models.card import ModelCard, save_classifier, taught_by
-from pathology.models.encode import to_images
+from pathology.models.encode import USUAL_PX, to_images
 from pathology.models.encoder import Encoder
 from pathology.models.kept_maps import KeptMaps
+from pathology.models.layout import choose_layout
 from pathology.training.fabric import Precision, make_fabric
 from pathology.training.loop import Loop, Values, fit
 from pathology.training.tensorboard import also_to
@@ -134,6 +135,10 @@ class Training:
         encoder = encoder_that_learns(
             tiles, config, self.options.weights, is_pixels=self.tiles.is_pixels
         )
+        if encoder is not None and self.tiles.is_pixels:
+            size_px = config.tile_px or tiles.size_px or USUAL_PX
+            is_bf16 = self.options.precision == "bf16"
+            choose_layout(encoder.to(self.device), size_px, learns=True, is_bf16=is_bf16)
         num_features = encoder.num_features if encoder else tiles.num_features
         recipe = recipe_of(config, self.data, num_features, encoder, start_model)
         model = BagClassifier(bag_network(config, num_features), encoder)

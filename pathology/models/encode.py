@@ -13,18 +13,21 @@ from torch.nn import functional
 
 from pathology.core.errors import ConfigError
 from pathology.models.encoder import Encoder
+from pathology.models.layout import choose_layout
 from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.slides.reader import Pixels
 
+USUAL_PX = 224  # edge of tiles, where the network says none
 CPU_BLOCK = 16  # tiles at once: features of more do not fit the cache
 
 
 def prepare(encoder: Encoder, device: str, *, is_bf16: bool = False) -> Encoder | OnnxEncoder:
-    """The encoder ready for use, without gradients: on a GPU or in bf16, channels last in memory;
-    on a CPU through ONNX Runtime.
+    """The encoder ready for use, without gradients: on a GPU in the layout that is faster there, on
+    a CPU through ONNX Runtime, or in bf16 with channels last in memory.
     """
     ready: Encoder = encoder.eval().requires_grad_(False).to(device)
     ready = ready.to(memory_format=torch.channels_last)
+    choose_layout(ready, ready.size_px or USUAL_PX, learns=False, is_bf16=is_bf16)
     return ready if is_bf16 or torch.device(device).type != "cpu" else OnnxEncoder(ready)
 
 
