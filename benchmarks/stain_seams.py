@@ -1,7 +1,7 @@
 """Seams: how much do neighbouring tiles differ at their border after a generator rendered them?
 
-The same CycleGAN with each kind of normalization in its generators, trained alike on the simulated
-centres, renders real fields cut into tiles: each by itself, with what its neighbors show as tile
+The same CycleGAN with each kind of normalization in its generators, without a condition, and with
+one intermediate domain, trained alike on the simulated centres, renders real fields cut into tiles: each by itself, with what its neighbors show as tile
 stores are rendered, and whole as whole slides are. The ratio is the mean step of color across tile
 borders over the mean step just inside of them; 1 is no seam.
 """
@@ -21,7 +21,13 @@ from measure import keep_to_cores
 from stain_centres import read_data
 from stain_scanners import spread
 
-NORMS = ("none", "running", "instance")
+KINDS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "running": ("generator.norm=running",),
+    "instance": ("generator.norm=instance",),
+    "plain": ("condition=none",),
+    "intermediate": ("intermediate=grey",),
+}
 TILE_PX, FIELD = 128, (768, 512)  # a field, cropped, holds 6 x 4 tiles
 
 
@@ -30,7 +36,7 @@ class Job:
     """One generator to train and look at."""
 
     options: argparse.Namespace
-    norm: str
+    kind: str
     seed: int
 
 
@@ -106,10 +112,9 @@ def run_job(job: Job) -> dict[str, Any]:
     from pipelines.stain_train import TrainOptions, train_on
 
     options = job.options
-    base = load_config(CycleConfig, None, options.set)
-    generator = base.generator.model_copy(update={"norm": job.norm})
-    config = base.model_copy(update={"generator": generator, "seed": job.seed})
-    path = options.out / f"norm_{job.norm}_{job.seed}.pt"
+    said = [*options.set, *KINDS[job.kind], f"seed={job.seed}"]
+    config = load_config(CycleConfig, None, said)
+    path = options.out / f"norm_{job.kind}_{job.seed}.pt"
     if path.exists() and LearnedModel.load(path).card.config == config:
         model = LearnedModel.load(path)
     else:
@@ -123,7 +128,7 @@ def run_job(job: Job) -> dict[str, Any]:
         settings = TrainOptions(device="cpu", panel_every=200)
         model = train_on(domains, "centre0", path, config, settings, "")
     fields = read_fields(options)
-    found: dict[str, Any] = {"norm": job.norm, "seed": job.seed, "source": ratios(fields)}
+    found: dict[str, Any] = {"kind": job.kind, "seed": job.seed, "source": ratios(fields)}
     for quality in ("teacher", "lut"):
         normalizers = [
             model.for_slide(field[None], StainConfig(quality=quality)) for field in fields
@@ -136,16 +141,16 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def table(done: list[dict[str, Any]]) -> str:
-    """Markdown: ratio and offset ratio by norm and way of rendering, spread over seeds."""
-    lines = ["| norm | rendered | step ratio | offset ratio |", "|---|---|--:|--:|"]
-    ways = [name for name in done[0] if name not in ("norm", "seed")]
-    for norm in dict.fromkeys(found["norm"] for found in done):
-        mine = [found for found in done if found["norm"] == norm]
+    """Markdown: ratio and offset ratio by kind and way of rendering, spread over seeds."""
+    lines = ["| kind | rendered | step ratio | offset ratio |", "|---|---|--:|--:|"]
+    ways = [name for name in done[0] if name not in ("kind", "seed")]
+    for kind in dict.fromkeys(found["kind"] for found in done):
+        mine = [found for found in done if found["kind"] == kind]
         for way in ways:
-            if way == "source" and norm != done[0]["norm"]:
+            if way == "source" and kind != done[0]["kind"]:
                 continue
             cells = [spread([found[way][k] for found in mine], 3) for k in (0, 1)]
-            name = "(before)" if way == "source" else norm
+            name = "(before)" if way == "source" else kind
             lines.append(f"| {name} | {way} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
@@ -160,7 +165,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--test-slides", type=int, default=24)
     parser.add_argument("--tiles-per-slide", type=int, default=20)
     parser.add_argument("--fields", type=int, default=12)
-    parser.add_argument("--norms", nargs="*", choices=NORMS, default=list(NORMS))
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int, default=2)
@@ -171,7 +176,7 @@ def main(words: list[str]) -> None:
     options = parse(words)
     keep_to_cores(options.jobs)
     read_data(options)
-    jobs = [Job(options, norm, seed) for seed in range(options.seeds) for norm in options.norms]
+    jobs = [Job(options, kind, seed) for seed in range(options.seeds) for kind in options.kinds]
     done = []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         for found in pool.map(run_job, jobs):
