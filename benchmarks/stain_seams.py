@@ -1,9 +1,10 @@
 """Seams: how much do neighbouring tiles differ at their border after a generator rendered them?
 
 The same CycleGAN with each kind of normalization in its generators, without a condition, and with
-one intermediate domain, trained alike on the simulated centres, renders real fields cut into tiles: each by itself, with what its neighbors show as tile
-stores are rendered, and whole as whole slides are. The ratio is the mean step of color across tile
-borders over the mean step just inside of them; 1 is no seam.
+one intermediate domain, trained alike on the simulated centres, renders real fields cut into tiles:
+each by itself, with what its neighbors show as tile stores are rendered, and whole as whole slides
+are. The ratio is the mean step of color across tile borders over the mean step just inside of them;
+1 is no seam.
 """
 
 import argparse
