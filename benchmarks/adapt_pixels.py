@@ -28,6 +28,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     "dman": ("method=dman",),
     "dman, statistics of both domains mixed": ("method=dman", "batch_norm=shared"),
     "dman, separate statistics": ("method=dman", "batch_norm=separate"),
+    "adabn": ("method=adabn",),
+    "dman+mcc, adapted statistics": ("method=dman+mcc", "batch_norm=adapted"),
     "dann": ("method=dann",),
     "mcc": ("method=mcc",),
     "mic": ("method=mic",),
@@ -75,9 +77,10 @@ def run_job(job: Job) -> dict[str, Any]:
     from pathology.adapt.network import TARGET
     from pathology.core.config import load_config
     from pipelines.adapt_domains import AdaptOptions, read_domains
+    from pipelines.adapt_look import Looker
     from pipelines.adapt_scores import balanced_accuracy
     from pipelines.adapt_train import train_adapt
-    from pipelines.adapt_training import Looker, train_on
+    from pipelines.adapt_training import train_on
     from pipelines.input_kinds import look_at
 
     kept = folder / "found.json"

@@ -20,6 +20,7 @@ from pathology.models.card import TileContract
 from pathology.models.encoder import Encoder
 from pathology.stain.contract import StainMismatch
 from pathology.training.fabric import Precision, device_of
+from pipelines.adapt_checks import Labelled, require_learnable
 from pipelines.adapt_encoder import encoding_of
 from pipelines.adapt_features import (
     FeatureInput,
@@ -41,6 +42,7 @@ from pipelines.adapt_inputs import (
 from pipelines.adapt_scale import target_mpp_of
 from pipelines.adapt_start import Start, read_start
 from pipelines.adapt_tiles import TileSink, Values
+from pipelines.adapt_weights import weighed, weights_of
 from pipelines.input_kinds import TileInput
 from pipelines.tile_labels import TileLabels, read_tile_labels
 from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
@@ -172,6 +174,11 @@ def read_domains(
     say_absent_names(config, (known, hidden), options.tile_labels, say)
     classes = classes_of(known, config, say)
     class_of, hidden_class_of = (class_numbers(r, classes, config) for r in (known, hidden))
+    require_learnable(
+        Labelled(source, known, class_of), Labelled(target, hidden, hidden_class_of), classes,
+        config, VAL_SHARE, has_tile_labels=options.tile_labels is not None,
+    )  # fmt: skip
+    weight_of = weights_of(known)
     is_features = [isinstance(side, FeatureInput) for side in (source, target)]
     encoding = encoding_of(
         config, classes, start, made, options.weights, is_needed=not all(is_features)
@@ -182,8 +189,9 @@ def read_domains(
     tile_labels = None
     if options.tile_labels is not None:
         tile_labels = read_tile_labels(
-            options.tile_labels, classes, config.class_map, class_of, config.label_confidence
-        )
+            options.tile_labels, classes, config.class_map, class_of, config.label_confidence,
+            is_weighed=config.is_label_weighed,
+        )  # fmt: skip
     is_pictures = isinstance(source, TileInput) and source.kind == "images"
     labelled = _read(
         source, class_of, config, sinks[0], (mpp, mpp if is_pictures else None), is_labelled=True,
@@ -198,6 +206,7 @@ def read_domains(
     )  # fmt: skip
     _require_alike(labelled, unlabelled, (source.path, target.path), say)
     train, val = _split(labelled, known, classes, config, say)
+    train = weighed(train, weight_of, say)
     known_tiles = {"mpp": labelled.mpp, "stain": labelled.stain}
     is_kept = config.is_pixels or (start is not None and start.card.has_encoder)
     cases = tuple(hidden[i].case_id or i if i in hidden else i for i in unlabelled.slide_ids)

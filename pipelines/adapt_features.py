@@ -140,8 +140,8 @@ def read_feature_domain(
             if tile_labels is not None:
                 if features.l0_xy is None:
                     raise without_corners(slide.record.slide_id)
-                class_N = tile_labels.at(slide.record.slide_id, features.l0_xy[rows])
-                rows = rows[roll.label(slide.record.slide_id, class_N)]
+                told = tile_labels.at(slide.record.slide_id, features.l0_xy[rows])
+                rows = rows[roll.label(slide.record.slide_id, told)]
             found.append(features.features_NF[rows])
     roll.close()
     return roll.domain(np.concatenate(found), given.tiles.mpp, given.tiles.stain)

@@ -13,15 +13,19 @@ from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.stain.contract import StainMismatch
+from pathology.tiling.shown import shown_by
 from pipelines.adapt_tiles import TileSink, Values
 from pipelines.grade_order import order_of
 from pipelines.input_kinds import TileInput
 from pipelines.prediction_tables import read_tile_predictions
-from pipelines.tile_labels import TileLabels
-from pipelines.tile_samples import Sampling, iter_samples
+from pipelines.tile_labels import TileLabels, Told
+from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
 
 Say = Callable[[str], None]
 SHOWN = 5  # names in a line
+GREY_AS_RGB = (
+    "a grey picture, though stored as RGB, shows no stains. Give color pictures of stained tissue."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,7 @@ class DomainTiles:
     tile_label_N  class of each tile, where tiles have labels of their own
     mpp        microns per pixel of the tiles; None: not known
     stain      fingerprint of the stain model that they were normalized by, or "raw"
+    weight_N   how much each tile counts; None: all alike
     """
 
     values: Values
@@ -46,6 +51,7 @@ class DomainTiles:
     mpp: float | None
     stain: str
     tile_label_N: NDArray[np.int64] | None = None
+    weight_N: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_N)
@@ -85,6 +91,7 @@ class DomainTiles:
             slide_ids=tuple(self.slide_ids[s] for s in slides),
             label_S=self.label_S[list(slides)],
             tile_label_N=None if self.tile_label_N is None else self.tile_label_N[rows],
+            weight_N=None if self.weight_N is None else self.weight_N[rows],
         )
 
 
@@ -108,6 +115,10 @@ def classes_of(
     order, remark = order_of(mapped, config.classes, "classes")
     if remark:
         say(remark)
+    if len(set(order)) < max(2, len(order)):
+        raise ConfigError(
+            f"classes=[{', '.join(order)}]: a classifier needs two classes at least, each once"
+        )
     return tuple(order)
 
 
@@ -182,7 +193,7 @@ def read_domain(
     assume_mpp   for pictures and slides that state none
     is_labelled  whether slides without a class are left out
     tile_labels  classes of the tiles themselves; those without are left out
-    What cannot be read, or has no class where it needs one, is said and left out. Raises
+    What cannot be read, is grey, or has no class where it needs one, is said and left out. Raises
     ArtifactError where nothing is left, StainMismatch where tiles are in several stains.
     """
     roll = Roll(given.path, class_of, is_labelled=is_labelled, say=say)
@@ -190,7 +201,7 @@ def read_domain(
     stains: set[str] = set()
     for sample in iter_samples(given, sampling_of(config, mpp, assume_mpp)):
         on_slide()
-        if roll.is_taken(sample.slide_id, len(sample.tiles_NHW3), sample.problem):
+        if roll.is_taken(sample.slide_id, len(sample.tiles_NHW3), problem_of(sample)):
             tiles = sample.tiles_NHW3
             if tile_labels is not None:
                 tiles = tiles[roll.label(sample.slide_id, tile_labels.of(sample))]
@@ -206,6 +217,18 @@ def read_domain(
     return roll.domain(sink.values(), mpp, stains.pop())
 
 
+def problem_of(sample: SlideTiles) -> str:
+    """Why a slide or picture cannot be learned from, or ""; one of glass alone can."""
+    is_grey = not sample.problem and shown_by(sample.tiles_NHW3) == "grey"
+    return GREY_AS_RGB if is_grey else sample.problem
+
+
+def nothing_left(path: Path, problems: Sequence[str]) -> ArtifactError:
+    """The refusal of an input of which nothing can be learned from."""
+    why = f" ({len(problems)} left out; {problems[-1]})" if problems else ""
+    return ArtifactError(f"{path}: no tiles to learn from{why}")
+
+
 class Roll:
     """The slides of a domain while they are read; those that are left out are said.
 
@@ -219,37 +242,39 @@ class Roll:
         self.path, self.class_of = path, class_of
         self.is_labelled, self.say = is_labelled, say
         self._num: dict[str, int] = {}
-        self._tile_labels: list[NDArray[np.int64]] = []
+        self._told: list[Told] = []
         self._unlabelled: list[str] = []
-        self._last_problem = ""
+        self._problems: list[str] = []
 
     def is_taken(self, slide_id: str, num: int, problem: str = "") -> bool:
         """Note a slide of so many tiles; whether they are learned from."""
         if problem or not num:
-            self._last_problem = f"{slide_id}: {problem or 'it has no tiles'}"
-            self.say(self._last_problem)
+            self._problems.append(f"{slide_id}: {problem or 'it has no tiles'}")
+            self.say(self._problems[-1])
         elif self.is_labelled and slide_id not in self.class_of:
             self._unlabelled.append(slide_id)
         else:
             self._num[slide_id] = num
         return slide_id in self._num
 
-    def label(self, slide_id: str, class_N: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Note the classes of a slide's tiles; which of them have one, and are learned from."""
-        is_known_N = class_N >= 0
+    def label(self, slide_id: str, told: Told) -> NDArray[np.bool_]:
+        """Note what is said of a slide's tiles; which have a class, and are learned from."""
+        is_known_N = told.class_N >= 0
         self._num[slide_id] = int(is_known_N.sum())
-        self._tile_labels.append(class_N[is_known_N])
+        self._told.append(Told(told.class_N[is_known_N], told.weight_N[is_known_N]))
         return is_known_N
 
     def close(self) -> None:
-        """Say what has no label. Raises ArtifactError where nothing is left."""
-        missing = self._unlabelled
+        """Say what is left out. Raises ArtifactError where nothing is left."""
+        missing, problems = self._unlabelled, self._problems
         if missing:
             shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
             self.say(f"{self.path}: {len(missing)} slides have no label and are left out ({shown})")
         if not sum(self._num.values()):
-            why = f" ({self._last_problem})" if self._last_problem else ""
-            raise ArtifactError(f"{self.path}: no tiles to learn from{why}")
+            raise nothing_left(self.path, problems)
+        if problems:
+            num = len(problems) + len(missing) + len(self._num)
+            self.say(f"{self.path}: {len(problems)} of {num} left out, as said above")
 
     def domain(self, values: Values, mpp: float | None, stain: str) -> DomainTiles:
         """The tiles of all slides that were taken, in that order."""
@@ -262,5 +287,5 @@ class Roll:
             np.array([self.class_of.get(slide_id, -1) for slide_id in ids], np.int64),
             mpp,
             stain,
-            np.concatenate(self._tile_labels) if self._tile_labels else None,
+            *(np.concatenate(values) for values in zip(*self._told, strict=True)),
         )

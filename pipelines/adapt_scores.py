@@ -20,7 +20,7 @@ from pathology.adapt.choose import (
 from pathology.adapt.config import AdaptConfig
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pipelines.adapt_inputs import DomainTiles
-from pipelines.adapt_training import Looker
+from pipelines.adapt_look import Looker
 
 PLAIN = "source_only_"
 LEAST = 1e-12
@@ -28,6 +28,11 @@ LEAST_SHARE = 0.02  # of the target's tiles, below which a class is nearly gone
 DROP = 0.05  # of accuracy on the source, above which adaptation is held to have done harm
 MOVED = 0.4  # share of the target's tiles, by which the classes' shares differ, that is too much
 SPARSER, LOST = 0.15, 0.02  # the same of the density of answers and, together with it, of accuracy
+REMARKS = {
+    "target_accuracy": " (by labels of the target)",
+    "temperature": " (fitted on the source: where the target is unlike it, probabilities may still "
+    "be wrong)",
+}
 MOST_TILES = 4000  # of each domain that the scores look at
 
 
@@ -80,16 +85,32 @@ def scores_without_labels(
         val_NF = look(val, SOURCE)
         val_NC = probabilities(model, val_NF, SOURCE)
         found["source_accuracy"] = balanced_accuracy(val.label_N, val_NC)
-        loss_M = -np.log(np.maximum(val_NC[np.arange(len(val_NC)), val.label_N], LEAST))
-        ratio_M = density_ratio(
-            look(train, SOURCE, train.some(MOST_TILES)).astype(np.float64),
-            target_NF[some].astype(np.float64),
-            val_NF.astype(np.float64),
+        found["target_loss"] = target_loss(
+            losses_of(val.label_N, val_NC),
+            look(train, SOURCE, train.some(MOST_TILES)),
+            target_NF[some],
+            val_NF,
         )
-        found["target_loss"] = deep_embedded_validation(loss_M, ratio_M)
     if asked_N.any():
         found["target_accuracy"] = balanced_accuracy(target.label_N[asked_N], answers_NC[asked_N])
     return {name: round(float(value), 6) for name, value in found.items()}
+
+
+def losses_of(label_M: NDArray[np.int64], answers_MC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cross-entropy (M,) of answers, in nats."""
+    own_M = answers_MC[np.arange(len(label_M)), label_M]
+    return np.asarray(-np.log(np.maximum(own_M, LEAST)), np.float64)
+
+
+def target_loss(
+    loss_M: NDArray[np.float64],
+    source_SF: NDArray[np.float32],
+    target_NF: NDArray[np.float32],
+    val_MF: NDArray[np.float32],
+) -> float:
+    """DEV, from losses on source tiles set aside, and features of both domains and of these."""
+    every = (each.astype(np.float64) for each in (source_SF, target_NF, val_MF))
+    return deep_embedded_validation(loss_M, density_ratio(*every))
 
 
 def calibrate(seen: Seen, val: DomainTiles) -> dict[str, float]:
@@ -120,8 +141,7 @@ def score_lines(metrics: Mapping[str, float], classes: Sequence[str]) -> list[st
         plain = metrics.get(f"{PLAIN}{name}")
         if plain is not None:
             said += f", by the source alone {plain:.3f}"
-        if name == "target_accuracy":
-            said += " (by labels of the target)"
+        said += REMARKS.get(name, "")
         found.append(said)
     return found
 

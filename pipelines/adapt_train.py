@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pathology import __version__
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.domain_norm import encoder_of
+from pathology.adapt.domain_norm import encoder_of, has_two
 from pathology.adapt.network import TARGET, DomainClassifier
 from pathology.core.manifest import SlideRecord
 from pathology.core.run_record import environment, now, write_run_record
@@ -21,6 +21,7 @@ from pathology.models.card import ModelCard, save_classifier, taught_by
 from pathology.models.encoder import Encoder
 from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Values
+from pipelines.adapt_choice import said_of
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_features import settings_of
 from pipelines.adapt_inputs import Say
@@ -66,7 +67,11 @@ def train_adapt(
     settings = config.model_dump() | {"classes": domains.classes}
     config = settings_of(AdaptConfig.model_validate(settings), domains.tiles)
     folder = run_folder(out)
-    model = train_on(domains, config, options, folder, fabric=fabric, on_step=on_step, say=say)
+    chosen: list[int] = []
+    model = train_on(
+        domains, config, options, folder, fabric=fabric, on_step=on_step,
+        on_chosen=chosen.append, say=say,
+    )  # fmt: skip
     seen = see(model, domains.target, config)
     metrics = scores_of(seen, domains, config)
     if has_twin(config):
@@ -97,6 +102,7 @@ def train_adapt(
         training_data=domains.digest,
         taught=_taught(domains, config),
         metrics=metrics,
+        chosen_by=said_of(config, chosen[-1]),
         has_encoder=encoder is not None,
         task="adapt",
         source=domains.names[0],
@@ -104,6 +110,7 @@ def train_adapt(
         version=__version__,
         intended_use=INTENDED_USE,
     )
+    say(f"weights kept: {card.chosen_by}")
     fabric.barrier()  # until all have looked at the tiles
     if fabric.is_global_zero:
         save_classifier(out, card, _weights(model, encoder))
@@ -134,10 +141,11 @@ def has_twin(config: AdaptConfig) -> bool:
 
 
 def twin_of(config: AdaptConfig) -> AdaptConfig:
-    """The settings of a twin that never sees the target, nor moves statistics by it."""
+    """The settings of a twin that never sees the target, nor is moved or chosen by it."""
     changes: dict[str, Any] = {"method": "source", "terms": {}, "normalization": None}
-    if config.batch_norm == "separate":
-        changes["batch_norm"] = "shared"
+    changes["chosen_by"] = "source" if config.chosen_by == "source" else "last"
+    way = config.layers_normalized_by()
+    changes["batch_norm"] = "shared" if has_two(way) else way
     return config.model_copy(update=changes)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from pathology.adapt.balance import FeatureBalance, PixelBalance
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.domain_norm import choose_statistics, encoder_of
+from pathology.adapt.domain_norm import choose_statistics
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
 from pathology.adapt.prior import class_balance
 from pathology.adapt.step import AdaptStep
@@ -26,24 +26,22 @@ from pathology.core.artifact import fingerprint
 from pathology.core.run_record import num_cores
 from pathology.data.ahead import Ahead
 from pathology.models.card import SCHEMA
-from pathology.models.encode import encode, prepare, to_images
+from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder
-from pathology.models.onnx_encoder import OnnxEncoder
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
 from pathology.training.together import from_first, num_processes, rank
+from pipelines.adapt_choice import chooser_of
 from pipelines.adapt_domains import AdaptOptions, Domains
 from pipelines.adapt_encoder import hiding_of, variations_of
-from pipelines.adapt_inputs import DomainTiles, Say
+from pipelines.adapt_inputs import Say
+from pipelines.adapt_look import ALL, Looker, adapt_layers
 
 DEPTH = 3  # batches of pixels that are made ahead
 KEEP_EVERY, KEEP_PIXELS_EVERY = 300, 100  # steps between checkpoints
 DRAW_EVERY_S = 20.0
 LOOKED_AT = 512  # tiles of each domain whose features say how it is, while the encoder learns
-BLOCK = 256  # tiles that are looked at together
-Numbers = NDArray[np.int64] | slice
-ALL = slice(None)
 
 
 def train_on(
@@ -54,11 +52,14 @@ def train_on(
     *,
     fabric: Fabric | None = None,
     on_step: Callable[[int, Values], None] = lambda step, values: None,
+    on_chosen: Callable[[int], None] = lambda step: None,
     say: Say = lambda line: None,
 ) -> DomainClassifier:
     """The classifier with the moving average of its weights.
 
-    fabric  processes that were started, each of which learns from its share of a batch; None: one
+    fabric     processes that were started, each of which learns from its share of a batch; None:
+               one
+    on_chosen  told after how many steps it was as it is returned
     """
     fabric = fabric or make_fabric(options.device, options.precision)
     source, num_classes = domains.train, len(domains.classes)
@@ -70,7 +71,8 @@ def train_on(
         is_pair=config.term_weights().is_pair,
     )  # fmt: skip
     model = model.to(fabric.device)
-    weight_C = class_balance(source.label_N, num_classes, config.term_weights().balance)
+    power = config.term_weights().balance
+    weight_C = class_balance(source.label_N, num_classes, power, source.weight_N)
     balance = _balance(domains, config)
     if domains.start is not None:  # its head knows features as they are, not normalized ones
         known = from_first(lambda: balance(model, torch.ones(num_classes), 0)).statistics
@@ -82,6 +84,7 @@ def train_on(
         autocast=fabric.autocast, backward=fabric.backward,
     )  # fmt: skip
 
+    chooser = chooser_of(update, domains, config)
     drawn = [time.monotonic()]
 
     def keep(step: int) -> None:  # a picture takes half a second, a step on features 8 ms
@@ -95,62 +98,15 @@ def train_on(
     recipe = _recipe(domains, config)
     with _batches(domains, config, str(fabric.device)) as draw:
         start = fit(
-            update, draw, loop, folder, recipe, is_first=fabric.is_global_zero,
+            chooser or update, draw, loop, folder, recipe, is_first=fabric.is_global_zero,
             on_step=on_step, on_keep=keep,
         )  # fmt: skip
+    on_chosen(config.steps if chooser is None else chooser.take_best())
+    if config.is_pixels and config.layers_normalized_by() == "adapted":
+        update.balance(config.steps)
     if start:
         say(f"went on from step {start} of an earlier run")
     return update.averaged
-
-
-class Looker:
-    """Features of tiles, by a classifier's encoder as it is now, or as they were made once.
-
-    is_fast  whether to get the encoder ready for many tiles, which takes a while
-    """
-
-    def __init__(
-        self, model: DomainClassifier, config: AdaptConfig, *, is_fast: bool = False
-    ) -> None:
-        self.model, self.size_px, self.is_fast = model, config.tile_px, is_fast
-        self.device = str(model.mean_2F.device)
-        self._ready: dict[int, Encoder | OnnxEncoder] = {}
-
-    def __call__(
-        self, tiles: DomainTiles, domain: int, numbers: Numbers = ALL
-    ) -> NDArray[np.float32]:
-        """Features (n, F) of some tiles of a domain."""
-        if self.model.encoder is None:
-            return np.asarray(tiles.read(numbers), np.float32)
-        places = np.arange(len(tiles))[numbers]
-        look = self._at_maps if tiles.is_maps else self._at_pixels
-        found = [
-            look(tiles, domain, places[start : start + BLOCK])
-            for start in range(0, len(places), BLOCK)
-        ]
-        return np.concatenate([np.zeros((0, self.model.head.num_features), np.float32), *found])
-
-    def _at_pixels(
-        self, tiles: DomainTiles, domain: int, places: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        pixels = np.asarray(tiles.read(places), np.uint8)
-        encoder = self._encoder(domain)
-        return encode(encoder, pixels, device=self.device, size_px=self.size_px)
-
-    @torch.inference_mode()
-    def _at_maps(
-        self, tiles: DomainTiles, domain: int, places: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        rows = torch.from_numpy(tiles.maps(places)).to(self.device)
-        found: NDArray[np.float32] = self.model.eval().features(rows, domain).cpu().numpy()
-        return found
-
-    def _encoder(self, domain: int) -> Encoder | OnnxEncoder:
-        encoder = self.model.encoder
-        if domain not in self._ready and encoder is not None:
-            made = encoder_of(encoder, is_source=domain == SOURCE)
-            self._ready[domain] = prepare(made, self.device) if self.is_fast else made
-        return self._ready[domain]
 
 
 def _learner(encoder: Encoder | None, config: AdaptConfig) -> Encoder:
@@ -159,7 +115,7 @@ def _learner(encoder: Encoder | None, config: AdaptConfig) -> Encoder:
         raise ValueError("pixels need an encoder")
     made = deepcopy(encoder).requires_grad_(True)
     made.learn_last(config.encoder_blocks)
-    choose_statistics(made, config.batch_norm)
+    choose_statistics(made, config.layers_normalized_by())
     return made.to(memory_format=torch.channels_last)
 
 
@@ -168,14 +124,22 @@ def _balance(domains: Domains, config: AdaptConfig) -> FeatureBalance | PixelBal
     source, target, num_classes = domains.train, domains.target, len(domains.classes)
     if not config.is_pixels:
         features = (np.asarray(part.read(ALL), np.float32) for part in (source, target))
-        return FeatureBalance(next(features), source.label_N, next(features), num_classes, config)
+        return FeatureBalance(
+            next(features), source.label_N, next(features), num_classes, config,
+            weight_N=source.weight_N,
+        )  # fmt: skip
     some, others = source.some(LOOKED_AT), target.some(LOOKED_AT)
 
     def look(model: DomainClassifier) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if config.layers_normalized_by() == "adapted":
+            adapt_layers(model, target, others, config)
         looker = Looker(model, config, is_fast=len(some) + len(others) > LOOKED_AT)
         return looker(source, SOURCE, some), looker(target, TARGET, others)
 
-    return PixelBalance(look, source.label_N[some], num_classes, config, source.label_N)
+    return PixelBalance(
+        look, source.label_N[some], num_classes, config, source.label_N,
+        None if source.weight_N is None else source.weight_N[some], source.weight_N,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -209,6 +173,7 @@ def _draw(
     one = random.integers(len(source), size=config.batch_size)[mine]
     other = _draw_target(random, taught_N, config)[mine]
     label_T = np.where(taught_N[other], target.label_N[other], -1)
+    weight_S = np.ones(len(one)) if source.weight_N is None else source.weight_N[one]
     if config.is_pixels:
         look = _draw_maps if source.is_maps else _draw_pixels
         source_B, target_T, hidden_T = look(domains, config, (one, other), device, step)
@@ -221,7 +186,7 @@ def _draw(
     return DomainBatch(
         source_B,
         torch.from_numpy(source.label_N[one]).to(device),
-        torch.ones(len(one), device=device),
+        torch.from_numpy(weight_S).float().to(device),
         target_T,
         torch.from_numpy(label_T).to(device),
         hidden_T,
@@ -282,6 +247,8 @@ def _recipe(domains: Domains, config: AdaptConfig) -> str:
         inputs["encoder"] = domains.tiles.weights
     if domains.start is not None:
         inputs["start"] = domains.start.digest
+    if domains.train.weight_N is not None:
+        inputs["weights"] = hashlib.sha256(domains.train.weight_N.tobytes()).hexdigest()[:12]
     if config.is_supervised:
         labels = domains.target.label_S.tobytes() + domains.taught(config).tobytes()
         inputs["target labels"] = hashlib.sha256(labels).hexdigest()[:12]

@@ -42,8 +42,9 @@ def predict(
 
     Columns: slide_id, l0_x, l0_y, l0_edge (level-0 pixels), and prob_<grade>, benign first. Slides
     have a grade, probabilities, and an entropy from 0 (sure) to 1; is_taught says whether MODEL
-    learned from them, own_<grade> what a method that pools or attends makes of them itself. A slide
-    that cannot be read has a row that says why. Example:
+    learned from them, is_picture whether they are flat pictures, own_<grade> what a method that
+    pools or attends makes of them itself. A slide that cannot be read has a row that says why.
+    Example:
 
         pathology predict grades.pt features --out predictions.csv --maps maps
         pathology predict grades.pt biopsy.svs --out biopsy.csv
@@ -114,33 +115,50 @@ def evaluate(
             "where any slide is marked so; else all that did not teach the model.",
         ),
     ] = "",
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=GRADE",
+            help="What a label of MANIFEST means among the grades of CSV, e.g. "
+            "adenocarcinoma=malignant; for each label that has another name. What `train adapt` "
+            "was told is known from CSV's .run.json, where that lies beside it.",
+        ),
+    ] = None,
 ) -> None:
     """Judge predictions: slides by their labels; tiles by maps of grades, where there are any.
 
     Balanced accuracy, AUROC, average precision, quadratic kappa, recall of each grade, calibration
     error, and the share of tiles graded worse than their slide; of all and of each centre, with
     95 % intervals that draw whole cases. A column truth_path of the manifest names maps of grades:
-    8-bit pictures of the whole slide, 0 unknown, k + 1 for grade k. Slides that are left out, say
-    for want of a label or a grade, are counted first; DIR/not_judged.csv names all of them. Slides
-    that taught the model, or chose it, are among them unless a part is judged; then a line names
-    them. Where a method has an answer of its own for slides, it is judged, too.
+    8-bit pictures of the whole slide, 0 unknown, k + 1 for grade k. Tiles of flat pictures (photos
+    of a camera, whose one label is true of all of them) are judged by it where there is no map;
+    those of slides never are. Slides that are left out, say for want of a label or a grade, are
+    counted first; DIR/not_judged.csv names all of them. Slides that taught the model, or chose it,
+    are among them unless a part is judged; then a line names them. Where a method has an answer of
+    its own for slides, it is judged, too.
     Examples:
 
         pathology evaluate predictions.csv --labels slides.csv --out eval
 
         pathology evaluate 0.csv 1.csv 2.csv --labels slides.csv --out folds
+
+        pathology evaluate scope.csv --labels camera.csv --class-map n=benign
+        --class-map aca=malignant --out eval
     """
+    from pipelines.class_map import parse_class_map
     from pipelines.evaluate import NAMES, judged_slides
     from pipelines.evaluate import evaluate as judge
     from pipelines.evaluate_levels import ALL
 
-    found = judge(predictions, labels, out, split)
+    found = judge(predictions, labels, out, split, parse_class_map(class_map or ()))
     print(f"Judged: {judged_slides(found)}")
     for level, name in NAMES.items():
         figures = found.get(level, {}).get(ALL)
         if figures is None:
             continue
-        print(f"{name.replace('_own', ' by the method itself')} of {figures['num_cases']} cases:")
+        said = name.replace("_own", " by the method itself")
+        said += f" (by {found['tile_truth']})" if level == "tile" and found["tile_truth"] else ""
+        print(f"{said} of {figures['num_cases']} cases:")
         for name, value in figures.items():
             if name != "num_cases" and value["value"] == value["value"]:
                 print(

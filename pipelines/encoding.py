@@ -32,6 +32,7 @@ from pathology.stain.contract import stain_of
 from pathology.tiling.store import TileStore, open_tiles
 from pipelines.feature_config import FeatureConfig, FeatureOptions
 from pipelines.feature_table import FeatureOutcome
+from pipelines.flat_pictures import IS_PICTURE, is_of_picture
 
 SCHEMA = 1
 FAULTS = (PathologyError, OSError, DamagedJpeg, KeyError, ValueError)  # of a store, or a disk
@@ -167,7 +168,8 @@ class Encoding:
                 "num_features": of.num_features,
             }
         on_coords = {
-            **trident_attributes(slide.facts, str(self.out)), **our_attributes(slide.facts)
+            **trident_attributes(slide.facts, str(self.out)), **our_attributes(slide.facts),
+            IS_PICTURE: is_of_picture(slide.store.attributes),
         }  # fmt: skip
         path = self.out / f"{slide_id}.h5"
         try:

@@ -18,7 +18,16 @@ from pathology.core.manifest import Manifest, SlideRecord, read_manifest
 from pathology.core.table import csv_text, first_of
 from pathology.evaluation.grading import NUM_DRAWS, Estimate, table_rows
 from pathology.evaluation.grading_plots import draw_centres, draw_grading
-from pipelines.evaluate_levels import ALL, Items, by_centre, own_level, slide_level, tile_level
+from pipelines.class_map import require_grades
+from pipelines.evaluate_levels import (
+    ALL,
+    Items,
+    by_centre,
+    own_level,
+    slide_level,
+    tile_level,
+    tile_truth,
+)
 from pipelines.evaluate_taught import (
     TEST,
     Answers,
@@ -49,20 +58,21 @@ def evaluate(
           teach
     part  of the manifest's column split that is judged; empty: test where any slide is marked so,
           else all slides, of which those that taught the model are left out
-    class_map  a label's name among the grades, where it has another; none: as the model has it
+    class_map  a label's name among the grades, where it has another; others as the model has them
     is_brief   figures alone, without their intervals and plots, which take most of the time
     say   told which slides are left out, a line for each reason
 
     Tiles are judged where the manifest names maps of grades, slides by their labels, and tiles by
-    their slides' labels: none can be worse than its slide. Raises ConfigError where the predictions
-    know none of the labels, ArtifactError for a table that is none, and where slides of the part
-    test taught, or all did.
+    their slides' labels: none can be worse than its slide. Tiles of a flat picture without a map
+    have the picture's label; tile_truth says so. Raises ConfigError where the predictions know none
+    of the labels, or class_map names no grade, ArtifactError for a table that is none, and where
+    slides of the part test taught, or all did.
     """
     paths = [predictions] if isinstance(predictions, Path) else list(predictions)
     manifest = read_manifest(labels, needs_slides=False)
-    class_map = class_map or class_map_of(paths[0])
+    known_as = class_map_of(paths[0]) | dict(class_map)
     everyone = {
-        record.slide_id: replace(record, label=class_map.get(record.label, record.label))
+        record.slide_id: replace(record, label=known_as.get(record.label, record.label))
         for record in manifest.slides
     }
     asked, (part, records) = part, _of_part(everyone, part, len(paths))
@@ -70,6 +80,7 @@ def evaluate(
     if not _in_common(answers, records):
         raise ArtifactError(_nothing_in_common(answers, labels, part, manifest))
     grades = answers.tiles.grades
+    require_grades(class_map, grades, {record.label for record in manifest.slides}, say)
     _require_known_labels(records, grades)
     judged = without_taught(answers, asked, part, records)
     names = (answers.table, answers.slides_table)
@@ -97,6 +108,7 @@ def evaluate(
         "not_judged": lines,
         "judged_taught": judged.taught,
         "problems": {name: problem for name, problem in problems if problem},
+        "tile_truth": tile_truth(answers.tiles, answers.slides, records),
         **facts_of(reasons),
         "confusion": {level: items.confusion() for level, items in levels.items()},
     }
@@ -169,7 +181,8 @@ def _require_known_labels(records: Mapping[str, SlideRecord], grades: tuple[str,
         name, label = next(iter(labelled.items()))
         raise ConfigError(
             f"{name}: its label {label!r} is none of the grades that were predicted "
-            f"({', '.join(grades)}), and neither is any other"
+            f"({', '.join(grades)}), and neither is any other. Say which it means: "
+            f"--class-map '{label}={grades[0]}'"
         )
 
 

@@ -23,6 +23,7 @@ from pipelines.prediction_tables import SlidePredictions, TilePredictions, texts
 from pipelines.tile_truth import has_truth, truth_of_tiles
 
 ALL = "all"
+BY_MAPS, BY_LABELS = "maps of grades", "picture labels"  # what tiles are judged by
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,11 @@ def tile_level(
     records: dict[str, SlideRecord],
     root: Path,
 ) -> Items:
-    """Tiles of the slides that are judged, with their truth where maps of grades say it."""
+    """Tiles of the slides that are judged, with their truth where it is known.
+
+    Maps of grades say it; or a picture's label, which all of it has. A slide's label is that of its
+    worst tissue, and no tile's.
+    """
     place = {name: number for number, name in enumerate(slides.slide_ids)}
     truth = np.full(len(tiles.slide_N), -1, np.int64)
     limit, case, centre = truth.copy(), tiles.slide_N.copy(), np.full(len(truth), "", object)
@@ -130,9 +135,26 @@ def tile_level(
             truth[rows] = truth_of_tiles(
                 record, tiles.l0_xy[rows], int(tiles.l0_edge_N[rows][0]), (width, height), root
             )
+        elif slides.is_picture[place[name]]:
+            truth[rows] = limit[rows]
     known = np.array([name in records for name in tiles.slide_N], np.bool_)
     probability = tiles.probability_NC[known]
     return Items(
         probability, truth[known], case[known], centre[known], limit[known],
         probability.argmax(axis=1),
     )  # fmt: skip
+
+
+def tile_truth(
+    tiles: TilePredictions, slides: SlidePredictions, records: dict[str, SlideRecord]
+) -> str | None:
+    """Where the truth of the tiles that are judged comes from, in words; None: of none is known."""
+    there = set(tiles.slide_N.tolist())
+    mine = [
+        (records[name], is_picture)
+        for name, is_picture in zip(slides.slide_ids, slides.is_picture, strict=True)
+        if name in records and name in there
+    ]
+    said = {BY_MAPS for record, _ in mine if has_truth(record)}
+    said |= {BY_LABELS for r, is_picture in mine if is_picture and r.label and not has_truth(r)}
+    return ", ".join(sorted(said)) or None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ PLAIN = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
 SUFFIXES = (*PLAIN, ".tif", ".tiff")
 LARGE_PX = 64_000_000  # more is a slide without levels; microscope cameras end below
 DEEP_PNG = 16
+IS_PICTURE = "is_picture"  # of a file of features: whether its slide is a flat picture
 REMEDY = "Give 8-bit RGB pictures of stained tissue"
 
 
@@ -61,6 +63,11 @@ def is_picture(path: Path) -> bool:
             return len(slide.levels) == 1 and width * height <= LARGE_PX
     except UnreadableSlide:
         return False  # whoever reads it will say what is wrong
+
+
+def is_of_picture(store_attributes: Mapping[str, Any]) -> bool:
+    """Whether tiles were cut from a flat picture, as far as its file is still there."""
+    return is_picture(Path(str(store_attributes.get("outcome", {}).get("slide_path", ""))))
 
 
 def read_picture(picture_id: str, path: Path) -> Picture:

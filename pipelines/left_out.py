@@ -74,7 +74,8 @@ def left_out(
         ),
         "unknown_labels": Reason(
             NO_SLIDE_FIGURES, "labels that the model does not know",
-            f"Its grades are {', '.join(grades)}: write these in the manifest",
+            f"Its grades are {', '.join(grades)}: write these in the manifest, or say which is "
+            f"meant: --class-map LABEL={grades[0]}",
             {n: _strange(label, grades) for n, label in labels.items() if label
              and label not in grades},
         ),

@@ -45,6 +45,7 @@ class SlideGrade:
     entropy  of the grades' probabilities over its greatest value: 0 sure, 1 anything
     l0_offset  corner of the scanned bounds, which QuPath counts from; mpp is that of level 0
     own_C    probabilities by the method itself, where it has an answer to slides
+    is_picture  whether it is a flat picture, and no slide
     """
 
     slide_id: str
@@ -58,6 +59,7 @@ class SlideGrade:
     mpp: float | None = None
     problem: str = ""
     own_C: tuple[float, ...] = ()
+    is_picture: bool = False
 
     def line(self) -> str:
         """For people."""
@@ -206,6 +208,7 @@ def _grade(classifier: Classifier, scored: Scored, parts: Path, is_new: bool) ->
         at.l0_offset,
         at.mpp,
         own_C=own_C,
+        is_picture=at.is_picture,
     )
 
 
@@ -245,7 +248,7 @@ def _slides_csv(grades: Sequence[SlideGrade], classifier: Classifier) -> str:
     own = [OWN_PREFIX + name for name in names] if classifier.has_own_answer else []
     rows: list[list[object]] = [
         ["slide_id", "grade", *_columns(names), "entropy", "num_tiles", "l0_width", "l0_height",
-         "l0_offset_x", "l0_offset_y", "mpp", "problem", "is_taught", *own]
+         "l0_offset_x", "l0_offset_y", "mpp", "problem", "is_taught", "is_picture", *own]
     ]  # fmt: skip
     for grade in grades:
         entropy = "" if np.isnan(grade.entropy) else f"{grade.entropy:.4f}"
@@ -254,7 +257,9 @@ def _slides_csv(grades: Sequence[SlideGrade], classifier: Classifier) -> str:
             [grade.slide_id, grade.grade, *_cells(grade.probability_C, len(names)), entropy,
              grade.num_tiles, *grade.l0_size, *grade.l0_offset,
              "" if grade.mpp is None else f"{grade.mpp:.6g}", grade.problem,
-             str(is_taught).lower() if taught else "", *_cells(grade.own_C, len(own))]
+             str(is_taught).lower() if taught else "",
+             "" if grade.problem else str(grade.is_picture).lower(),
+             *_cells(grade.own_C, len(own))]
         )  # fmt: skip
     return csv_text(rows)
 

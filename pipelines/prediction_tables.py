@@ -43,6 +43,7 @@ class SlidePredictions:
 
     grade_texts  what stands in the column grade, which may be none of grade_names
     is_taught    whether the model learned from the slide; None where that is not known
+    is_picture   whether it is a flat picture; False where that is not known
     own_SC       probabilities by the method itself; nan where there are none
     """
 
@@ -54,6 +55,7 @@ class SlidePredictions:
     problems: tuple[str, ...]
     grade_names: tuple[str, ...]
     is_taught: tuple[bool | None, ...]
+    is_picture: tuple[bool, ...]
     own_SC: NDArray[np.float64]
 
 
@@ -167,6 +169,7 @@ def read_slide_predictions(path: Path, grades: tuple[str, ...]) -> SlidePredicti
         tuple(row.get("problem", "") for row in rows),
         grades,
         tuple(ANSWERS.get(row.get("is_taught", "").lower()) for row in rows),
+        tuple(ANSWERS.get(row.get("is_picture", "").lower(), False) for row in rows),
         own_SC,
     )
 

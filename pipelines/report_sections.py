@@ -81,9 +81,11 @@ def _microscope(folder: RunFolder) -> Section | None:
         return None
     order = sorted(cards, key=lambda name: (name == "target", name != "source", name))
     judged = {name: _metrics(folder.scope_evaluation(name)) for name in order}
+    truths = sorted({str(m["tile_truth"]) for m in judged.values() if m.get("tile_truth")})
+    truth = "; ".join(truths) or "maps of grades"
     tables = [
         _methods_table({n: m[level][ALL] for n, m in judged.items() if m.get(level)}, title)
-        for level, title in (("slide", "Pictures"), ("tile", "Their tiles, by maps of grades"))
+        for level, title in (("slide", "Pictures"), ("tile", f"Their tiles, by {truth}"))
     ]
     main = [name for name in order if name not in KINDS] or order
     pictures = []

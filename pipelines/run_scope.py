@@ -16,6 +16,7 @@ from pathology.training.fabric import device_of
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_processes import launched, read_together
 from pipelines.adapt_train import assumed_mpp, has_twin, run_folder, train_adapt
+from pipelines.adapt_weights import weights_of
 from pipelines.evaluate import evaluate
 from pipelines.first_process import is_first, tell
 from pipelines.input_kinds import TileInput, look_at
@@ -38,9 +39,11 @@ def scope_stages(run: Planned, images: MicroscopeImages) -> list[Stage]:
                         for s in pictures.slides)  # fmt: skip
 
     def of_adapt() -> str:
+        weights = weights_of({slide.slide_id: slide for slide in run.labels.slides})
         return recipe_of(
             "adapt", config, images=seen, mpp=str(images.mpp), tiles=tiles_digest(folder.out),
             labels=content_digest(folder.predictions), methods=" ".join(methods),
+            weights=table_digest(sorted(weights.items())),
         )  # fmt: skip
 
     def of_answers() -> str:
@@ -155,5 +158,5 @@ def _microscope(run: Planned, config: AdaptConfig, pictures: TileInput, methods:
         code = max(code, int(any(grade.problem for grade in found)))
         if pictures.path.is_file() and any(slide.label for slide in pictures.slides):
             place = run.folder.scope_evaluation(method)
-            evaluate(out, images, place, class_map=config.class_map)
+            evaluate(out, images, place)
     return code

@@ -14,6 +14,7 @@ from pathology.core.errors import SlideError
 from pathology.interop.h5_features import read_corners
 from pathology.interop.tile_facts import facts_of_store
 from pathology.tiling.store import open_tiles
+from pipelines.flat_pictures import IS_PICTURE, is_of_picture
 from pipelines.tile_truth import has_truth, require_truth, truth_of_tiles
 from pipelines.weak_inputs import TiledSlide
 
@@ -24,6 +25,7 @@ class Places:
 
     l0_offset  corner of the scanned bounds
     mpp        microns per pixel of level 0; None: not known
+    is_picture whether the slide is a flat picture
     """
 
     l0_xy: NDArray[np.int64]
@@ -31,14 +33,18 @@ class Places:
     l0_size: tuple[int, int]
     l0_offset: tuple[int, int] = (0, 0)
     mpp: float | None = None
+    is_picture: bool = False
 
 
 def places_of(slide: TiledSlide) -> Places:
     """Where a slide's tiles lie. Raises SlideError where its file of features does not say."""
     if slide.path.suffix != ".h5":
-        facts = facts_of_store(open_tiles(slide.path))
-        mpp = sum(facts.mpp) / 2
-        return Places(facts.l0_xy, facts.l0_edge, facts.l0_slide, facts.l0_offset, mpp)
+        store = open_tiles(slide.path)
+        facts = facts_of_store(store)
+        return Places(
+            facts.l0_xy, facts.l0_edge, facts.l0_slide, facts.l0_offset, sum(facts.mpp) / 2,
+            is_of_picture(store.attributes),
+        )  # fmt: skip
     l0_xy, said = read_corners(slide.path)
     edge = said.get("patch_size_level0") or said.get("patch_size")
     width, height = said.get("level0_width", 0), said.get("level0_height", 0)
@@ -50,7 +56,8 @@ def places_of(slide: TiledSlide) -> Places:
         )
     x, y = said.get("l0_offset", (0, 0))
     offset, spacing = (int(x), int(y)), _l0_mpp(said, int(edge))
-    return Places(l0_xy, int(edge), (int(width), int(height)), offset, spacing)
+    is_flat = bool(said.get(IS_PICTURE, False))
+    return Places(l0_xy, int(edge), (int(width), int(height)), offset, spacing, is_flat)
 
 
 def _l0_mpp(said: Mapping[str, Any], l0_edge: int) -> float | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathology.adapt.config import AdaptConfig
+from pathology.adapt.domain_norm import target_statistics
 from pathology.adapt.network import (
     SOURCE,
     TARGET,
@@ -36,6 +37,7 @@ class FeatureBalance:
 
     label_N  classes of the source's examples
     every_M  classes of all that is trained on, where these are but some of it
+    weight_N, every_weight_M  how much each of these counts; None: all alike
     """
 
     source_NF: NDArray[np.float32]
@@ -44,6 +46,8 @@ class FeatureBalance:
     num_classes: int
     config: AdaptConfig
     every_M: NDArray[np.int64] | None = None
+    weight_N: NDArray[np.float64] | None = None
+    every_weight_M: NDArray[np.float64] | None = None
 
     def __call__(self, model: DomainClassifier, ratio_C: Tensor, step: int) -> Balance:
         """The ratio of the classes' shares, moved half way to what the answers say.
@@ -53,17 +57,23 @@ class FeatureBalance:
         domains are normalized by the source: a target whose classes occur otherwise would else be
         moved until they seem to occur as there.
         """
-        every_M = self.label_N if self.every_M is None else self.every_M
-        source_C = prior_of(every_M, self.num_classes)
+        every_M, weight_M = (
+            (self.label_N, self.weight_N)
+            if self.every_M is None
+            else (self.every_M, self.every_weight_M)
+        )
+        source_C = prior_of(every_M, self.num_classes, weight_M)
         last_C = source_C * ratio_C.double().numpy()
         prior_C = last_C
         if self.config.is_prior_estimated and not self._waits(step):
-            weight_C = class_balance(every_M, self.num_classes, self.config.term_weights().balance)
+            power = self.config.term_weights().balance
+            weight_C = class_balance(every_M, self.num_classes, power, weight_M)
             answers_NC = probabilities(model, self.target_NF, TARGET)
             found_C = target_prior(answers_NC, source_C * weight_C)
             source_NC = probabilities(model, self.source_NF, SOURCE)
             kept = 0.0 if bool((ratio_C == 1).all()) else SMOOTHING
-            move = (1 - kept) * share_explained(source_NC, self.label_N, weight_C)
+            known = share_explained(source_NC, self.label_N, weight_C, self.weight_N)
+            move = (1 - kept) * known
             prior_C = (1 - move) * last_C + move * found_C
         ratio = np.where(source_C > 0, prior_C / np.maximum(source_C, 1e-9), 0.0)
         return Balance(torch.from_numpy(ratio).float(), self._statistics(ratio, step))
@@ -80,7 +90,8 @@ class FeatureBalance:
         if way == "source":
             both = weighted_statistics(self.source_NF)
             return both, both
-        source = weighted_statistics(self.source_NF, ratio_C[self.label_N])
+        weight_N = 1.0 if self.weight_N is None else self.weight_N
+        source = weighted_statistics(self.source_NF, ratio_C[self.label_N] * weight_N)
         target = weighted_statistics(self.target_NF)
         return source, shrunk(target, len(self.target_NF), source)
 
@@ -104,9 +115,11 @@ def shrunk(found: Statistics, num: int, others: Statistics) -> Statistics:
 class PixelBalance:
     """The same where the encoder learns: features are made anew, of some tiles, when it is asked.
 
-    look     features of some tiles of the source, and of the target, by a classifier's encoder
+    look     features of some tiles of the source, and of the target, by a classifier's encoder,
+             whose layers' statistics of the target it estimates before, where they are adapted
     label_N  classes of the source's tiles that it looks at
     every_M  of all that is trained on
+    weight_N, every_weight_M  how much each of these counts; None: all alike
     """
 
     look: Callable[[DomainClassifier], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -114,14 +127,20 @@ class PixelBalance:
     num_classes: int
     config: AdaptConfig
     every_M: NDArray[np.int64]
+    weight_N: NDArray[np.float64] | None = None
+    every_weight_M: NDArray[np.float64] | None = None
 
     def __call__(self, model: DomainClassifier, ratio_C: Tensor, step: int) -> Balance:
         """See FeatureBalance."""
         source_NF, target_NF = self.look(model)
         found = FeatureBalance(
-            source_NF, self.label_N, target_NF, self.num_classes, self.config, self.every_M
-        )
-        return found(model, ratio_C, step)
+            source_NF, self.label_N, target_NF, self.num_classes, self.config, self.every_M,
+            self.weight_N, self.every_weight_M,
+        )  # fmt: skip
+        made = found(model, ratio_C, step)
+        if model.encoder is None or self.config.layers_normalized_by() != "adapted":
+            return made
+        return made._replace(layers=target_statistics(model.encoder))
 
 
 @torch.inference_mode()

@@ -14,7 +14,8 @@ from pathology.models.known_encoders import EncoderName
 
 Adversary = Literal["least-squares", "binary"]
 Normalization = Literal["none", "source", "separate"]
-BatchNorm = Literal["frozen", "shared", "separate"]
+BatchNorm = Literal["frozen", "shared", "separate", "adapted"]
+ChosenBy = Literal["last", "source", "entropy", "snd", "dev"]
 
 
 class TermWeights(StageConfig):
@@ -70,6 +71,7 @@ class AdaptConfig(StageConfig):
     confidence     least probability of a teacher's answer that is learned from
     label_confidence  least probability of a weakly taught classifier's answer that is taken for the
                    label of a tile of the source
+    is_label_weighed  whether such a tile counts by that probability
     target_share   share of the target's cases, of each class one at least, whose labels the oracle
                    learns from
     size_px        edge of the tiles, in their own pixels
@@ -80,7 +82,10 @@ class AdaptConfig(StageConfig):
                    passes through it once
     encoder_blocks last blocks of the encoder that learn; None: all of it
     batch_norm     statistics of the normalization layers in blocks that learn: frozen (as they
-                   came), shared (of source and target as one batch), separate (each domain's own)
+                   came), shared (of source and target as one batch), separate (each domain's own),
+                   adapted (the same, and the target's estimated anew from its tiles now and then,
+                   and in the end; where a method learns nothing of the target, it passes through
+                   them for that alone); None: adapted for adabn, else frozen
     augment        what the tiles of both domains are varied by, where pixels are trained on
     augment_scope  whether the source's also are seen as through a camera on a microscope
     augmented      times that each tile is varied, too, before training, and passes through the
@@ -94,6 +99,10 @@ class AdaptConfig(StageConfig):
     ramp           share of the steps in which adversary and entropy come in
     ema_decay      of the moving average of the weights that is kept
     clip           greatest norm of the classifier's gradient, and of the judge's; 0: any
+    chosen_by      which weights are kept: the last; or of ten evenly spaced steps those with the
+                   least loss on the source's slides set aside (source), the least entropy of the
+                   target's answers (entropy), the densest answers (snd), or the least estimated
+                   loss on the target (dev). No label of the target is looked at
     """
 
     classes: tuple[str, ...] = ()
@@ -104,6 +113,7 @@ class AdaptConfig(StageConfig):
     is_prior_estimated: bool = True
     confidence: float = Field(default=0.9, gt=0, lt=1)
     label_confidence: float = Field(default=0.7, ge=0, lt=1)
+    is_label_weighed: bool = False
     target_share: float = Field(default=1.0, gt=0, le=1)
     size_px: int = Field(default=224, ge=32)
     tiles_per_slide: int = Field(default=64, ge=1)
@@ -111,7 +121,7 @@ class AdaptConfig(StageConfig):
     tile_px: int | None = Field(default=None, ge=32)
     encoder_rate: float = Field(default=0.0, ge=0)
     encoder_blocks: int | None = Field(default=1, ge=0)
-    batch_norm: BatchNorm = "frozen"
+    batch_norm: BatchNorm | None = None
     augment: AugmentConfig = AugmentConfig()
     augment_scope: bool = False
     augmented: int = Field(default=0, ge=0, le=64)
@@ -126,6 +136,7 @@ class AdaptConfig(StageConfig):
     ramp: float = Field(default=0.3, ge=0, le=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     clip: float = Field(default=0.0, ge=0)
+    chosen_by: ChosenBy = "last"
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = 0
@@ -171,6 +182,12 @@ class AdaptConfig(StageConfig):
         ways = [METHODS[name].normalization for name in self.method.split("+")]
         return "separate" if "separate" in ways else "source"
 
+    def layers_normalized_by(self) -> BatchNorm:
+        """How the encoder's layers that learn normalize: as set, or else as the method does."""
+        if self.batch_norm is not None:
+            return self.batch_norm
+        return "adapted" if "adabn" in self.method.split("+") else "frozen"
+
     @property
     def is_pixels(self) -> bool:
         """Whether training sees pixels, the encoder with the rest, and not features."""
@@ -189,7 +206,7 @@ class AdaptConfig(StageConfig):
             "adversary", "entropy", "confusion", "coral", "mmd", "consistency", "masked",
             "diversity",
         )  # fmt: skip
-        has_statistics = self.is_pixels and self.batch_norm == "separate"
+        has_statistics = self.is_pixels and self.layers_normalized_by() == "separate"
         return has_statistics or any(getattr(terms, name) for name in names)
 
     @property

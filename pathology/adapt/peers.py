@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pathology.adapt.config import AdaptConfig
 from pathology.adapt.losses import noisy_log_probabilities
-from pathology.adapt.network import Judge
+from pathology.adapt.network import DomainClassifier, Judge
 
 
 class PeerJudges(nn.Module):
@@ -56,3 +57,14 @@ def doubt(each: tuple[Tensor, ...]) -> Tensor:
     if len(each) == 1:
         return torch.ones_like(one_BC[:, 0])
     return 2 - functional.cosine_similarity(one_BC, other_BC, dim=1)
+
+
+def networks_beside(config: AdaptConfig, model: DomainClassifier) -> tuple[nn.Module, nn.Module]:
+    """What learns with the classifier and is not kept: the judge, and what notes labels."""
+    head, terms = model.head, config.term_weights()
+    kind = PeerJudges if terms.is_pair else Judge
+    num_in = head.width or head.num_features * len(head.firsts)
+    judge = kind(num_in, head.num_classes, config.judge_width, is_conditional=terms.is_conditional)
+    noted = NotedLabels(head.num_classes, terms.noise) if terms.noise else nn.Identity()
+    device = model.mean_2F.device
+    return judge.to(device), noted.to(device)

@@ -32,14 +32,19 @@ def target_prior(
     return np.asarray(prior_C, np.float64)
 
 
-def share_explained(probability_NC: Floats, label_N: NDArray[np.int64], weight_C: Floats) -> float:
+def share_explained(
+    probability_NC: Floats,
+    label_N: NDArray[np.int64],
+    weight_C: Floats,
+    weight_N: Floats | None = None,
+) -> float:
     """How much of the labels' entropy a classifier's answers remove: 0 for a guess, 1 for all.
 
-    weight_C  how much an example of each class counts
+    weight_C  how much an example of each class counts; weight_N: each of them beside that
 
     McFadden's R squared, not below 0.
     """
-    weight_N = np.asarray(weight_C)[label_N]
+    weight_N = np.asarray(weight_C)[label_N] * (1.0 if weight_N is None else weight_N)
     share_C = np.bincount(label_N, weight_N, minlength=probability_NC.shape[1]) / weight_N.sum()
     p_N = np.asarray(probability_NC, np.float64)[np.arange(len(label_N)), label_N]
     loss = -float(weight_N @ np.log(np.maximum(p_N, LEAST)) / weight_N.sum())
@@ -55,18 +60,32 @@ def moved(probability_NC: Floats, source_prior_C: Floats, target_prior_C: Floats
     return np.asarray(weighed_NC / total_N1, np.float64)
 
 
-def prior_of(label_N: NDArray[np.int64], num_classes: int) -> Floats:
-    """Share (C,) of each class among labels."""
-    count_C = np.bincount(label_N, minlength=num_classes).astype(np.float64)
-    return np.asarray(count_C / max(1.0, float(count_C.sum())), np.float64)
+def mean_one(weight_N: Floats) -> Floats:
+    """Weights that stand to each other as these do, and whose mean is 1."""
+    weight_N = np.asarray(weight_N, np.float64) / np.max(weight_N)
+    return np.asarray(weight_N / weight_N.mean(), np.float64)
 
 
-def class_balance(label_N: NDArray[np.int64], num_classes: int, power: float = 1.0) -> Floats:
+def prior_of(
+    label_N: NDArray[np.int64], num_classes: int, weight_N: Floats | None = None
+) -> Floats:
+    """Share (C,) of each class among labels, each counting by its weight or all alike."""
+    count_C = np.bincount(label_N, weight_N, minlength=num_classes).astype(np.float64)
+    return np.asarray(count_C / max(LEAST, float(count_C.sum())), np.float64)
+
+
+def class_balance(
+    label_N: NDArray[np.int64],
+    num_classes: int,
+    power: float = 1.0,
+    weight_N: Floats | None = None,
+) -> Floats:
     """Factors (C,) on the loss of each class by which rare ones count as much as others.
 
-    power    0: all examples count alike; 1: all classes do
+    power    0: all examples count by their weights alone; 1: all classes count alike
+    weight_N of the examples; None: they count alike
     returns  of mean 1 over the examples; 0 for classes that do not occur
     """
-    share_C = prior_of(label_N, num_classes)
+    share_C = prior_of(label_N, num_classes, weight_N)
     factor_C = np.where(share_C > 0, np.maximum(share_C, LEAST) ** -power, 0.0)
     return np.asarray(factor_C / max(LEAST, float((factor_C * share_C).sum())), np.float64)

@@ -13,16 +13,10 @@ from torch import Tensor, nn
 from pathology.adapt import losses
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.network import (
-    SOURCE,
-    TARGET,
-    DomainClassifier,
-    Embedded,
-    Judge,
-    Statistics,
-)
+from pathology.adapt.domain_norm import LayerStatistics, has_two, set_target_statistics
+from pathology.adapt.network import SOURCE, TARGET, DomainClassifier, Embedded, Statistics
 from pathology.adapt.optimizer import make_optimizer
-from pathology.adapt.peers import NotedLabels, PeerJudges, doubt
+from pathology.adapt.peers import doubt, networks_beside
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 from pathology.training.together import average, from_first, rank, take_from_first
 
@@ -37,10 +31,12 @@ class Balance(NamedTuple):
 
     ratio_C     how often each class occurs in the target, over how often in the source
     statistics  mean and variance (F,) by which source and target are normalized; None: as before
+    layers      the same of the target for the encoder's normalization layers; None: as before
     """
 
     ratio_C: Tensor
     statistics: tuple[Statistics, Statistics] | None = None
+    layers: LayerStatistics | None = None
 
 
 Rebalance = Callable[[DomainClassifier, Tensor, int], Balance]
@@ -76,7 +72,7 @@ class AdaptStep:
         self.autocast, self.backward = autocast, backward
         self.is_target_seen = config.is_target_seen
         self.ratio_C = torch.ones(len(class_weight_C))  # stays on the CPU
-        self.model, self.judge, self.noted = model, *_beside(config, model)
+        self.model, self.judge, self.noted = model, *networks_beside(config, model)
         parts = {"model": model, "judge": self.judge, "noted": self.noted}
         self.networks = nn.ModuleDict(parts)
         take_from_first(self.networks)
@@ -86,7 +82,7 @@ class AdaptStep:
     def __call__(self, batch: DomainBatch, step: int) -> dict[str, float]:
         """Update once; returns the terms of the loss, as they count."""
         if step % rebalance_every(self.config) == 0:
-            self._balance(step)
+            self.balance(step)
         seed = self.config.seed * 1_000_003 + step + APART * rank()
         torch.manual_seed(seed)  # dropout is a function of the step
         for group in self.optimizer.param_groups:
@@ -101,7 +97,7 @@ class AdaptStep:
             for network in (self.model, self.judge):
                 nn.utils.clip_grad_norm_(network.parameters(), self.config.clip)
         self.optimizer.step()
-        if self.config.is_pixels and self.config.batch_norm != "frozen":
+        if self.config.is_pixels and self.config.layers_normalized_by() != "frozen":
             moved = (b for b in self.networks.buffers() if b.is_floating_point())
             average(moved, is_exact=True)
         self._average(step)
@@ -109,16 +105,21 @@ class AdaptStep:
         average([told])
         return dict(zip(values, told.tolist(), strict=True))
 
-    def _balance(self, step: int) -> None:
+    def balance(self, step: int) -> None:
+        """Take what is thought of the domains by now; after the last step, for use."""
         found = from_first(lambda: self.rebalance(self.averaged, self.ratio_C, step))
         self.ratio_C = found.ratio_C
+        if found.layers is not None:
+            for model in (self.model, self.averaged):
+                if model.encoder is not None:
+                    set_target_statistics(model.encoder, found.layers)
         if found.statistics is not None:
             for domain, statistics in enumerate(found.statistics):
                 for model in (self.model, self.averaged):
                     model.set_statistics(domain, statistics)
 
     def _terms(self, batch: DomainBatch, step: int) -> dict[str, Tensor]:
-        is_one_batch = self.config.batch_norm != "separate"
+        is_one_batch = not has_two(self.config.layers_normalized_by())
         with self.autocast():
             if self.is_target_seen or (batch.label_T >= 0).any():
                 source, target = self.model.pair(
@@ -277,14 +278,3 @@ class AdaptStep:
 def rebalance_every(config: AdaptConfig) -> int:
     """Steps after which shares and statistics are asked for again."""
     return PIXEL_REBALANCE_EVERY if config.is_pixels else REBALANCE_EVERY
-
-
-def _beside(config: AdaptConfig, model: DomainClassifier) -> tuple[nn.Module, nn.Module]:
-    """What learns with the classifier and is not kept: the judge, and what notes labels."""
-    head, terms = model.head, config.term_weights()
-    kind = PeerJudges if terms.is_pair else Judge
-    num_in = head.width or head.num_features * len(head.firsts)
-    judge = kind(num_in, head.num_classes, config.judge_width, is_conditional=terms.is_conditional)
-    noted = NotedLabels(head.num_classes, terms.noise) if terms.noise else nn.Identity()
-    device = model.mean_2F.device
-    return judge.to(device), noted.to(device)

@@ -110,6 +110,7 @@ def card_facts(card: ModelCard) -> Facts:
         "Slides": _counts(card.num_slides),
         "Tiles seen": _counts(card.num_tiles),
         "Centres": ", ".join(card.centres),
+        "Weights kept": card.chosen_by,
         "Training data": card.training_data,
         "Seed": str(card.settings.get("seed", "")),
         "Version": card.version,

@@ -8,7 +8,14 @@ from torch import nn
 from pathology.adapt.balance import PSEUDO_TILES, PixelBalance
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
-from pathology.adapt.domain_norm import choose_statistics, encoder_of, statistics_of
+from pathology.adapt.domain_norm import (
+    adapt_statistics,
+    choose_statistics,
+    encoder_of,
+    set_target_statistics,
+    statistics_of,
+    target_statistics,
+)
 from pathology.adapt.losses import focal_cross_entropy, masked_consistency
 from pathology.adapt.masking import draw_shown, masked
 from pathology.adapt.network import SOURCE, TARGET, DomainClassifier
@@ -48,7 +55,7 @@ def batch(step: int, num: int = 8) -> DomainBatch:
 
 def new_step(**settings: object) -> AdaptStep:
     config = AdaptConfig.model_validate({**SMALL, **settings})
-    made = encoder(config.batch_norm)
+    made = encoder(config.layers_normalized_by())
     torch.manual_seed(0)
     model = DomainClassifier(made.num_features, 2, config.width, config.dropout, made)
     return AdaptStep(config, model, torch.ones(2))
@@ -58,7 +65,7 @@ def norm(model: nn.Module) -> nn.BatchNorm2d:
     return next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-@pytest.mark.parametrize("way", ["frozen", "shared", "separate"])
+@pytest.mark.parametrize("way", ["frozen", "shared", "separate", "adapted"])
 @pytest.mark.parametrize("method", ["dman", "mic", "cdan+sdat", "self-training+mcc+target"])
 def test_methods_learn_on_pixels(way: str, method: str) -> None:
     step = new_step(method=method, batch_norm=way, clip=1.0, learning_rate=0.03, encoder_rate=1.0)
@@ -90,6 +97,96 @@ def test_each_domain_moves_its_own_statistics() -> None:
         assert torch.equal(norm(plain).running_mean, wanted)
         with torch.no_grad(), statistics_of(made.eval(), is_source=is_source):
             assert torch.equal(plain(seen.source), made(seen.source))
+
+
+def deep_encoder() -> Encoder:
+    """Two layers that normalize, with statistics of both domains."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3),
+        nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+    for bn in (network[1], network[4]):
+        nn.init.uniform_(bn.weight, 0.5, 2)
+        nn.init.uniform_(bn.bias, -1, 1)
+    made = Encoder("deep", network, ((0.5,) * 3, (0.5,) * 3))
+    choose_statistics(made, "adapted")
+    return made
+
+
+def moments(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), correction=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_statistics_are_those_of_the_target_and_the_sources_are_left_alone(share: float) -> None:
+    made, target = deep_encoder(), batch(0, 32).target
+    layers = list(made.network)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    adapt_statistics(made, [target], share)
+    x = (target - made.mean) / made.std
+    for conv, bn in ((layers[0], layers[1]), (layers[3], layers[4])):
+        x = conv(x)
+        mean, var = moments(x)
+        assert torch.allclose(bn.running_mean, share * mean, atol=1e-5)  # the source's: 0 and 1
+        assert torch.allclose(bn.running_var, share * var + 1 - share, rtol=1e-4)
+        x = torch.relu(bn.eval()(x))
+    for name, value in made.state_dict().items():
+        if "running_" not in name:
+            assert torch.equal(value, before[name]), name
+    assert not made.training and not any(m._forward_pre_hooks for m in made.modules())
+
+
+def test_blocks_add_up_to_the_statistics_of_all() -> None:
+    """In the first layer those of all tiles, however many come at once; in the next ones nearly."""
+    target, made = batch(0, 60).target, [deep_encoder() for _ in range(2)]
+    adapt_statistics(made[0], [target])
+    adapt_statistics(made[1], [target[:7], target[7:40], target[40:]])
+    (one, one_deep), (other, other_deep) = (target_statistics(each) for each in made)
+    for a, b in zip(one, other, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    for a, b in zip(one_deep, other_deep, strict=True):
+        assert torch.allclose(a, b, atol=0.05) and not torch.equal(a, b)
+    set_target_statistics(made[1], target_statistics(made[0]))
+    with torch.no_grad():
+        assert torch.equal(*(encoder_of(each, is_source=False)(target) for each in made))
+
+
+def test_what_a_balance_says_of_layers_is_taken_by_both_classifiers() -> None:
+    made, seen = encoder("adapted"), batch(0, 64)
+    config = AdaptConfig.model_validate({**SMALL, "method": "adabn"})
+
+    def look(model: DomainClassifier) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(model.encoder, Encoder)
+        adapt_statistics(model.encoder, [seen.target])
+        with torch.no_grad():
+            one, other = model.features(seen.source, SOURCE), model.features(seen.target, TARGET)
+        return one.numpy(), other.numpy()
+
+    label_N = seen.label_S.numpy()
+    balance = PixelBalance(look, label_N, 2, config, label_N)
+    step = AdaptStep(config, DomainClassifier(6, 2, 8, 0.0, made), torch.ones(2), balance)
+    assert not step.is_target_seen
+    for number in range(3):
+        step(batch(number)._replace(target=seen.target[:0], label_T=torch.zeros(0)), number)
+    bn = norm(step.model)
+    with torch.no_grad():  # the weights before the layer moved a little since
+        mean, _ = moments(encoder("adapted").network[0]((seen.target - 0.5) / 0.5))
+    assert torch.allclose(bn.running_mean, mean, atol=1e-5)
+    assert torch.equal(bn.running_mean, norm(step.averaged).running_mean)
+    assert not torch.equal(bn.source_mean, torch.zeros(6))  # moved by its own batches
+    step.balance(3)
+    with torch.no_grad():
+        mean, _ = moments(step.averaged.encoder.network[0]((seen.target - 0.5) / 0.5))
+    assert torch.allclose(norm(step.averaged).running_mean, mean, atol=1e-5)
+
+
+def test_adabn_adapts_the_layers_too_where_an_encoder_learns() -> None:
+    assert AdaptConfig(method="adabn", encoder_rate=0.1).layers_normalized_by() == "adapted"
+    assert AdaptConfig(method="dman+adabn").layers_normalized_by() == "adapted"
+    assert AdaptConfig().layers_normalized_by() == "frozen"
+    assert AdaptConfig(method="adabn", batch_norm="frozen").layers_normalized_by() == "frozen"
 
 
 def test_one_batch_of_both_is_normalized_as_one() -> None:
@@ -135,8 +232,9 @@ def test_rates_are_those_of_each_part() -> None:
     )
 
 
-def test_stopped_and_gone_on_with_to_the_very_same_weights() -> None:
-    settings = {"method": "dman+mic", "batch_norm": "separate"}
+@pytest.mark.parametrize("way", ["separate", "adapted"])
+def test_stopped_and_gone_on_with_to_the_very_same_weights(way: str) -> None:
+    settings = {"method": "dman+mic", "batch_norm": way}
     whole, first, second = (new_step(**settings) for _ in range(3))
     for number in range(8):
         whole(batch(number), number)

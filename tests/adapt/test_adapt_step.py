@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pathology.adapt import losses
 from pathology.adapt.balance import PSEUDO_TILES, FeatureBalance, shrunk
 from pathology.adapt.batch import DomainBatch
 from pathology.adapt.config import AdaptConfig
@@ -15,6 +16,7 @@ from pathology.adapt.network import (
     Judge,
     weighted_statistics,
 )
+from pathology.adapt.prior import mean_one
 from pathology.adapt.step import WAIT, AdaptStep
 
 NUM, SHIFT = 8, 1.5
@@ -105,6 +107,56 @@ def test_source_examples_of_no_weight_do_not_reach_the_judge() -> None:
             found.append({k: v for k, v in values.items() if k in ("adversary", "coral")})
         assert found[0]
         assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
+
+
+def label_loss(weight_S: torch.Tensor, some: DomainBatch) -> float:
+    step = new_step(method="source", dropout=0.0, terms={"focal": 1.0})
+    return step(some._replace(weight_S=weight_S), 0)["label"]
+
+
+def test_the_label_loss_counts_each_tile_by_its_weight() -> None:
+    some = batch(0)
+    step = new_step(method="source", dropout=0.0, terms={"focal": 1.0})
+    logits_SC = step.model.train()(some.source, SOURCE).logits_BC
+    loss_S = losses.focal_cross_entropy(logits_SC, some.label_S, 1.0).detach()
+    assert label_loss(torch.ones(32), some) == pytest.approx(loss_S.mean().item(), rel=1e-6)
+    weight = np.random.default_rng(0).uniform(0.5, 3, 32)
+    one, twice = (torch.from_numpy(mean_one(w)).float() for w in (weight, 2 * weight))
+    wanted = (torch.from_numpy(weight) * loss_S).sum() / weight.sum()
+    assert label_loss(one, some) == pytest.approx(wanted.item(), rel=1e-5)
+    assert label_loss(twice, some) == label_loss(one, some)
+    few = some._replace(source=some.source[:20], label_S=some.label_S[:20])
+    next_to_none = torch.from_numpy(mean_one(np.r_[np.ones(20), np.full(12, 1e-9)])).float()
+    left_out = label_loss(torch.ones(20), few)
+    assert label_loss(next_to_none, some) == pytest.approx(left_out, rel=1e-5)
+
+
+@pytest.mark.parametrize("is_part", [False, True])
+def test_an_example_of_weight_two_is_like_two_examples(is_part: bool) -> None:
+    """For the shares of classes, and for the statistics that the domains are normalized by."""
+    source, label = (x.numpy() for x in features(400, 1, is_target=False))
+    target = features(300, 2, is_target=True)[0].numpy()
+    twice = np.r_[np.arange(400), np.flatnonzero(label == 1)]
+    weight_N = mean_one(1.0 + label)
+    settings = {**SMALL, "method": "mcc", "normalization": "separate", "terms": {"balance": 0.5}}
+    config = AdaptConfig.model_validate(settings)
+    parts = (label[twice],) if is_part else ()
+    every = {"every_M": label, "every_weight_M": weight_N} if is_part else {}
+    balances = (
+        FeatureBalance(source[twice], label[twice], target, 2, config, *parts),
+        FeatureBalance(source, label, target, 2, config, weight_N=weight_N, **every),
+    )
+    step, found = new_step(method="source"), []
+    for number in range(60):
+        step(batch(number), number)
+    plain = FeatureBalance(source, label, target, 2, config)
+    for each in (*balances, plain):
+        made = each(step.averaged, torch.tensor([0.9, 1.1]), 50)
+        assert made.statistics is not None
+        found.append([made.ratio_C.numpy(), *made.statistics[0], *made.statistics[1]])
+    for one, other, third in zip(*found, strict=True):
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(one, third, rtol=1e-3)
 
 
 def test_the_judge_tells_the_domains_apart() -> None:

@@ -13,7 +13,14 @@ from pathology.adapt.choose import (
     mean_entropy,
     soft_neighborhood_density,
 )
-from pathology.adapt.prior import class_balance, moved, prior_of, share_explained, target_prior
+from pathology.adapt.prior import (
+    class_balance,
+    mean_one,
+    moved,
+    prior_of,
+    share_explained,
+    target_prior,
+)
 from pathology.adapt.reversal import reversal_strength, reverse_gradient
 from pathology.models.tile_head import PeerHead, TileHead
 
@@ -66,6 +73,20 @@ def test_balance_of_classes() -> None:
     assert factor[1] == pytest.approx(3 * factor[0])
     assert factor[2] == 0
     assert factor[label].mean() == pytest.approx(1)
+    assert prior_of(label, 2, np.array([1.0, 1, 1, 3])).tolist() == [0.5, 0.5]
+    assert class_balance(label, 2, 1.0, np.array([1.0, 1, 1, 3])).tolist() == [1.0, 1.0]
+    weight = np.array([0.5, 2.0, 1.0, 4.0])
+    factor = class_balance(label, 2, 1.0, weight)
+    assert (weight * factor[label])[:3].sum() == pytest.approx((weight * factor[label])[3])
+    assert (weight * factor[label]).sum() == pytest.approx(weight.sum())
+
+
+def test_weights_keep_their_ratios_and_have_mean_one() -> None:
+    weight = np.array([1.0, 2.0, 5.0])
+    found = mean_one(weight)
+    assert found.mean() == pytest.approx(1) and np.allclose(found / found[0], weight)
+    assert mean_one(np.ones(4)).tolist() == [1.0] * 4
+    assert np.isfinite(mean_one(np.array([1e-300, 1e308, 1e308]))).all()
 
 
 def test_entropy_of_a_guess() -> None:

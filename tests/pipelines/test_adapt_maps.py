@@ -14,8 +14,9 @@ from pathology.models.encoder import Encoder
 from pathology.training.loop import read_metrics
 from pipelines import adapt_training
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
+from pipelines.adapt_look import Looker
 from pipelines.adapt_train import train_adapt
-from pipelines.adapt_training import Looker, train_on
+from pipelines.adapt_training import train_on
 from pipelines.input_kinds import look_at
 from tests.in_process import PATHOLOGY, pathology
 from tests.pipelines.adapt_cohort import NUM
@@ -45,10 +46,17 @@ def read(domains: tuple[Path, Path], weights: Path, settings: AdaptConfig, folde
 
 @pytest.mark.parametrize(
     ("batch_norm", "method"),
-    [("frozen", "dman+mcc"), ("shared", "dman+mcc"), ("separate", "dman+mcc"), ("frozen", "mic")],
+    [
+        ("frozen", "dman+mcc"),
+        ("shared", "dman+mcc"),
+        ("separate", "dman+mcc"),
+        ("adapted", "dman+mcc"),
+        (None, "adabn"),
+        ("frozen", "mic"),
+    ],
 )
 def test_maps_of_tiles_that_do_not_vary_teach_what_their_pixels_teach(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str, method: str
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str | None, method: str
 ) -> None:
     """But for half precision; and either classifier sees the same in both."""
     looks, models = [], []
@@ -139,11 +147,13 @@ def test_as_a_command_in_two_processes_and_its_model_reads_pixels(
     assert len(rows) == NUM and np.mean(right) >= 0.9
 
 
+@pytest.mark.parametrize("batch_norm", ["separate", "adapted"])
 def test_stopped_and_gone_on_with_to_the_same_model(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    batch_norm: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(adapt_training, "KEEP_PIXELS_EVERY", 20)
-    settings = config(augmented=2, batch_norm="separate", steps=24)
+    settings = config(augmented=2, batch_norm=batch_norm, steps=24)
     options = AdaptOptions(device="cpu", weights=weights)
     train_adapt(
         read(domains, weights, settings, tmp_path), tmp_path / "whole.pt", settings, options
@@ -189,7 +199,7 @@ def test_its_model_starts_another(
     assert np.allclose(*found, atol=0.02) and found[0].std() > 0.01
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate"])
+@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate", "adapted"])
 def test_looking_changes_nothing(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str
 ) -> None:

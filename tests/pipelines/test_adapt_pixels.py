@@ -9,14 +9,17 @@ import pytest
 import torch
 
 from pathology.adapt import step as adapt_step
+from pathology.adapt.balance import PSEUDO_TILES
 from pathology.adapt.config import AdaptConfig
+from pathology.adapt.network import TARGET
 from pathology.core.errors import ConfigError
 from pathology.models.card import load_classifier
 from pathology.models.encode import to_images
 from pipelines import adapt_training
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
+from pipelines.adapt_look import Looker
 from pipelines.adapt_train import train_adapt
-from pipelines.adapt_training import Looker, train_on
+from pipelines.adapt_training import train_on
 from pipelines.classifier import load_for_use
 from pipelines.input_kinds import look_at
 from pipelines.predict import predict
@@ -105,7 +108,7 @@ def test_as_a_command_and_its_model_predicts_without_other_weights(
     assert len(rows) == NUM and np.mean(right) >= 0.9
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate"])
+@pytest.mark.parametrize("batch_norm", ["frozen", "shared", "separate", "adapted"])
 def test_statistics_are_those_that_were_asked_for(
     domains: tuple[Path, Path], weights: Path, tmp_path: Path, batch_norm: str
 ) -> None:
@@ -121,22 +124,55 @@ def test_statistics_are_those_that_were_asked_for(
     early = "layer1.0.bn1.running_mean"
     assert torch.equal(after[early], before[early])
     count = int(after["layer4.0.bn1.num_batches_tracked"])
-    assert count == {"frozen": 0, "shared": 12, "separate": 24}[batch_norm]  # copied, not averaged
-    own = "layer4.0.bn1.source_mean"
-    assert (own in after) == (batch_norm == "separate")
-    if batch_norm == "separate":
+    batches = {"frozen": 0, "shared": 12, "separate": 24, "adapted": 24}
+    assert count == batches[batch_norm]  # copied, not averaged
+    own, has_two = "layer4.0.bn1.source_mean", batch_norm in ("separate", "adapted")
+    assert (own in after) == has_two
+    if has_two:
         assert not torch.allclose(after[name], after[own])
     look = Looker(model, settings)
     one, other = (look(given.target, domain) for domain in (0, 1))
-    assert np.allclose(one, other) == (batch_norm != "separate")
+    assert np.allclose(one, other) == (not has_two)
 
 
-@pytest.mark.parametrize("method", ["dman", "couda"])
+@pytest.mark.parametrize("augmented", [0, 2])
+@pytest.mark.parametrize("method", ["adabn", "dman"])
+def test_adapted_statistics_are_those_of_the_targets_tiles(
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, method: str, augmented: int
+) -> None:
+    """Computed layer by layer, leaning on the source's as few tiles do; from pixels or maps."""
+    settings = config(batch_norm="adapted", steps=12, method=method, augmented=augmented)
+    options = AdaptOptions(device="cpu", weights=weights)
+    given = read(domains, settings, options, tmp_path)
+    model = train_on(given, settings, options, tmp_path / "run")
+    assert model.encoder is not None and len(given.target) == NUM
+    before, seen = torch.load(weights, weights_only=True), {}
+    norms = {n: m for n, m in model.encoder.network.named_modules() if hasattr(m, "source_var")}
+    for name, norm in norms.items():
+        norm.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0]}))
+    Looker(model, settings)(given.target, TARGET) if augmented else model.features(
+        to_images(np.asarray(given.target.read(slice(None))), size_px=32), TARGET
+    )
+    share = NUM / (NUM + PSEUDO_TILES)
+    assert len(norms) == len(seen) == 3
+    for name, norm in norms.items():
+        var, mean = torch.var_mean(seen[name].detach(), dim=(0, 2, 3), correction=0)
+        wanted = torch.lerp(norm.source_mean, mean, share), torch.lerp(norm.source_var, var, share)
+        assert torch.allclose(norm.running_mean, wanted[0], atol=2e-3), name  # maps are float16
+        assert torch.allclose(norm.running_var, wanted[1], rtol=5e-3), name
+        count = int(norm.num_batches_tracked)
+        assert count == (12 if method == "adabn" else 24)  # the target is passed if it teaches
+        assert not torch.equal(norm.source_mean, before[f"{name}.running_mean"])
+
+
+@pytest.mark.parametrize(
+    ("method", "batch_norm"), [("dman", "separate"), ("couda", "separate"), ("adabn", "adapted")]
+)
 def test_the_targets_statistics_are_what_predict_uses(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path, method: str
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, method: str, batch_norm: str
 ) -> None:
     """The file's probabilities are those of the averaged network on the target, calibrated."""
-    settings = config(batch_norm="separate", steps=12, method=method)
+    settings = config(batch_norm=batch_norm, steps=12, method=method)
     options = AdaptOptions(device="cpu", weights=weights, target_mpp=0.5)
     given = read(domains, settings, options, tmp_path / "m.run")
     train_adapt(given, tmp_path / "m.pt", settings, options)
@@ -159,14 +195,17 @@ def test_the_targets_statistics_are_what_predict_uses(
     assert not np.allclose(source.numpy(), features.numpy(), atol=1e-3)
 
 
+@pytest.mark.parametrize("batch_norm", ["separate", "adapted"])
 def test_stopped_and_gone_on_with_to_the_same_model(
-    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    domains: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    batch_norm: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(adapt_training, "KEEP_PIXELS_EVERY", 20)
     monkeypatch.setattr(adapt_step, "PIXEL_REBALANCE_EVERY", 12)
     terms = {"adversary": 0.1, "entropy": 0.1, "masked": 1.0}
-    long = {"steps": 28, "batch_norm": "separate", "method": "source", "terms": terms,
-            "batch_size": 2, "augment_scope": True, "normalization": "separate"}  # fmt: skip
+    long = {"steps": 28, "batch_norm": batch_norm, "method": "source", "terms": terms,
+            "batch_size": 2, "augment_scope": True, "normalization": "separate",
+            "chosen_by": "last" if batch_norm == "separate" else "entropy"}  # fmt: skip
     settings, options = config(**long), AdaptOptions(device="cpu", weights=weights)
     given = read(domains, settings, options, tmp_path)
     train_adapt(given, tmp_path / "whole.pt", settings, options)

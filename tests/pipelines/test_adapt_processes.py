@@ -30,12 +30,16 @@ PIXELS = {
     **SMALL, "steps": 6, "batch_size": 5, "encoder_rate": 0.1, "batch_norm": "separate",
     "method": "dman+mic", "normalization": "separate", "clip": 1.0,
 }  # fmt: skip
+SETTINGS = {
+    "features": FEATURES, "pixels": PIXELS, 
+    "adapted": {**PIXELS, "batch_norm": "adapted", "chosen_by": "dev"},
+}  # fmt: skip
 
 
 def test_both_end_with_the_same_weights_and_near_those_of_one(tmp_path: Path) -> None:
     source, target = write_domains(tmp_path)
     weights = write_weights(tmp_path / "w.pt", name=SMALLEST)
-    (tmp_path / "settings.json").write_text(json.dumps({"features": FEATURES, "pixels": PIXELS}))
+    (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *map(str, (source, target, weights, tmp_path))],
@@ -44,12 +48,11 @@ def test_both_end_with_the_same_weights_and_near_those_of_one(tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = {
-        name: [torch.load(tmp_path / f"{name}_{rank}.pt") for rank in range(2)]
-        for name in ("features", "pixels")
+        name: [torch.load(tmp_path / f"{name}_{rank}.pt") for rank in range(2)] for name in SETTINGS
     }
     for one, other in found.values():
         assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert len(list(tmp_path.glob("read_*_0"))) == 2 and not list(tmp_path.glob("read_*_1"))
+    assert len(list(tmp_path.glob("read_*_0"))) == 3 and not list(tmp_path.glob("read_*_1"))
     assert "the source has no labels" in (tmp_path / "end_0").read_text()
     assert (tmp_path / "end_1").read_text() == "2"  # quietly
 

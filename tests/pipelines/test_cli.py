@@ -77,7 +77,7 @@ def test_the_forms_around_classifiers_are_kept() -> None:
     assert options >= {"run", "--labels", "--out", "--method", "--config", "--set", "--splits"}
     assert flags("features") >= {"run", "--encoder", "--out", "--weights"}
     assert flags("predict") >= {"model", "source", "--out", "--maps"}
-    assert flags("evaluate") >= {"predictions", "--labels", "--out", "--split"}
+    assert flags("evaluate") == {"predictions", "--labels", "--out", "--split", "--class-map"}
 
 
 def test_the_forms_around_stains_are_kept() -> None:

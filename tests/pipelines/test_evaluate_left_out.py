@@ -94,7 +94,7 @@ def test_every_kind_of_slide_that_is_left_out_has_a_line(
         "column label",
         "1 slide is left out of the figures of slides: labels that the model does not know (s1: "
         "'Adenoma' ('adenoma' but for capitals)). Its grades are healthy, adenoma: write these in "
-        "the manifest",
+        "the manifest, or say which is meant: --class-map LABEL=healthy",
         "7 slides are not judged: no prediction (m0, m1, m2, m3, m4, 2 more). Run 'pathology "
         "predict' on them, too",
         "1 slide is not judged: no grade in p.slides.csv (s0: ?). Mend what is wrong and predict "

@@ -158,6 +158,26 @@ def test_a_second_run_does_only_what_changed(
         run(settings, until="paint")
 
 
+def test_weights_of_slides_are_a_matter_of_adaptation_alone(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = settings.parent / "slides.csv"
+    before = table.read_text()
+    head, *rows = before.splitlines()
+    try:
+        table.write_text("\n".join([f"{head},weight", *(f"{row},{3 + i}" for i, row in
+                                    enumerate(rows))]) + "\n")  # fmt: skip
+        run(settings, is_dry=True)
+        said = capsys.readouterr().out
+        assert "weak: kept" in said and "adapt: to do, its settings or inputs changed" in said
+        table.write_text("\n".join([f"{head},weight", *(f"{row},x" for row in rows)]) + "\n")
+        run(settings, is_dry=True)
+        said = capsys.readouterr().out
+        assert "adapt: failed, ConfigError: s0: its weight in the manifest is 'x'" in said
+    finally:
+        table.write_text(before)
+
+
 def test_slides_without_labels_are_tiled_and_reported(settings: Path, tmp_path: Path) -> None:
     rows = rows_of(settings.parent / "slides.csv")[:2]
     with (tmp_path / "slides.csv").open("w", newline="") as stream:

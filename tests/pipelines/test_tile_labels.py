@@ -59,9 +59,26 @@ def test_sure_answers_are_labels_and_none_is_worse_than_its_slide(
         name: labels.of(sample_store(run / "tiles" / f"{name}.zarr", "", Sampling(EDGE, NUM)))
         for name in ("s0", "s1", "s2")
     }
-    assert found["s2"].tolist() == [0, 0, 1, 1, 2, 2, 0, -1]  # nobody said what s2 is
-    assert found["s1"].tolist() == [0, 0, 1, 1, -1, -1, 0, -1]  # between 0 and 1, nothing is sure
-    assert found["s0"].tolist() == [0] * NUM  # a healthy slide has healthy tiles
+    assert found["s2"].class_N.tolist() == [0, 0, 1, 1, 2, 2, 0, -1]  # nobody said what s2 is
+    assert found["s1"].class_N.tolist() == [0, 0, 1, 1, -1, -1, 0, -1]  # of 0 and 1, neither sure
+    assert found["s0"].class_N.tolist() == [0] * NUM  # a healthy slide has healthy tiles
+    assert all((told.weight_N == 1).all() for told in found.values())
+
+
+def test_tiles_count_by_the_probability_of_their_answers_where_that_is_asked(
+    given: tuple[Path, Path, Path],
+) -> None:
+    """Among the grades up to their slide's."""
+    run, _, predictions = given
+    labels = read_tile_labels(predictions, GRADES, {}, {"s1": 1}, 0.51, is_weighed=True)
+    one, other = (
+        labels.of(sample_store(run / "tiles" / f"{name}.zarr", "", Sampling(EDGE, NUM)))
+        for name in ("s1", "s2")
+    )
+    sure = 0.96 / 0.98
+    assert one.class_N.tolist() == [0, 0, 1, 1, -1, -1, 0, 0]
+    assert one.weight_N == pytest.approx([sure] * 4 + [0, 0, sure, 0.4 / 0.75])
+    assert other.weight_N == pytest.approx([0.96] * 7 + [0])
 
 
 def test_grades_are_called_as_the_classes_are(given: tuple[Path, Path, Path]) -> None:
@@ -69,7 +86,7 @@ def test_grades_are_called_as_the_classes_are(given: tuple[Path, Path, Path]) ->
     names = {"healthy": "benign", "adenoma": "benign", "carcinoma": "malignant"}
     labels = read_tile_labels(predictions, ("benign", "malignant"), names, {}, 0.7)
     sample = sample_store(run / "tiles" / "s2.zarr", "", Sampling(EDGE, NUM))
-    assert labels.of(sample).tolist() == [0, 0, 0, 0, 1, 1, 0, 0]  # 0.75 benign in the last
+    assert labels.of(sample).class_N.tolist() == [0, 0, 0, 0, 1, 1, 0, 0]  # 0.75 benign in the last
     with pytest.raises(ConfigError, match=r"grade 'healthy' is none of the classes benign, mal"):
         read_tile_labels(predictions, ("benign", "malignant"), {}, {}, 0.7)
 
@@ -90,6 +107,13 @@ def test_a_domain_takes_the_labels_of_its_tiles(
         **options.__dict__, "tile_labels": None,
     }), tmp_path / "run")  # fmt: skip
     assert plain.digest != found.digest
+    assert found.train.weight_N is None
+    config = config.model_copy(update={"is_label_weighed": True, "label_confidence": 0.4})
+    weighed = read_domains(one, one, config, options, tmp_path / "run").train
+    assert weighed.weight_N is not None and len(weighed.weight_N) == len(weighed)
+    assert weighed.weight_N.mean() == pytest.approx(1)
+    found = set(np.round(weighed.weight_N / weighed.weight_N.max(), 3).tolist())
+    assert found == {0.4, 0.5, 0.533, 0.96, 0.98, 1.0}
     assert len(plain.train) + len(plain.val) == 6 * NUM
 
 
