@@ -28,6 +28,7 @@ from pathology.data.ahead import Ahead
 from pathology.models.card import SCHEMA
 from pathology.models.encode import to_images
 from pathology.models.encoder import Encoder
+from pathology.models.layout import choose_layout
 from pathology.training.curves import draw_curves
 from pathology.training.fabric import Fabric, make_fabric
 from pathology.training.loop import Loop, Values, fit, read_metrics
@@ -71,6 +72,9 @@ def train_on(
         is_pair=config.term_weights().is_pair,
     )  # fmt: skip
     model = model.to(fabric.device)
+    if encoder is not None and not config.is_of_maps:
+        size_px, is_bf16 = config.tile_px or config.size_px, options.precision == "bf16"
+        choose_layout(encoder, size_px, learns=True, is_bf16=is_bf16)
     power = config.term_weights().balance
     weight_C = class_balance(source.label_N, num_classes, power, source.weight_N)
     balance = _balance(domains, config)
