@@ -85,7 +85,8 @@ def train_adapt(
         if fabric.is_global_zero:
             draw_embedding(folder / "domains.png", domains, config.method, before, seen)
             draw_differences(folder / "differences.png", domains, config.method, before, seen)
-    for line in warnings_of(metrics, domains.classes):
+    warnings = tuple(warnings_of(metrics, domains.classes))
+    for line in warnings:
         say(line)
     metrics |= calibrate(seen, domains.val)
     encoder = _encoder_in_use(model, domains)
@@ -103,6 +104,7 @@ def train_adapt(
         taught=_taught(domains, config),
         metrics=metrics,
         chosen_by=said_of(config, chosen[-1]),
+        warnings=warnings,
         has_encoder=encoder is not None,
         task="adapt",
         source=domains.names[0],

@@ -84,7 +84,8 @@ def predict(
 
     only  ids of the slides to grade; None: all that the path holds
     on_tiles  told how many more tiles were scored
-    say   told how fast it went; OUT's .run.json has the seconds, and digests of all that taught
+    say   told how fast it went, and of what the model's training warned; OUT's .run.json has the
+          seconds, and digests of all that taught
 
     Slides are scored in turn and kept, so that a stopped run goes on. Raises ContractError where
     tiles are not what the model was taught on, ArtifactError where OUT is a folder or an input.
@@ -117,6 +118,8 @@ def predict(
     _sweep(out)
     if spent.num_tiles:
         say(spent.line())
+    for line in classifier.card.warnings:
+        say(f"The model was saved with a {line}")
     return [*grades, *scored]
 
 

@@ -107,6 +107,7 @@ class ModelCard(StageConfig):
     taught        digests of the slides and cases that taught or chose; empty: not known
     metrics       on the slides that were set aside for choosing
     chosen_by     by what rule these weights were kept, of all that training came by
+    warnings      lines that training ended with, which whoever uses the model should read
     has_encoder   whether the encoder's weights are in the file
     task          weak: taught by slides; adapt: carried to the tiles of another domain
     source, target  names of the domains, where there are two
@@ -124,6 +125,7 @@ class ModelCard(StageConfig):
     taught: tuple[str, ...] = ()
     metrics: dict[str, float] = Field(default_factory=dict)
     chosen_by: str = ""
+    warnings: tuple[str, ...] = ()
     has_encoder: bool = False
     task: Literal["weak", "adapt"] = "weak"
     source: str = ""

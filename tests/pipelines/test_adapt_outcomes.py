@@ -83,6 +83,10 @@ def test_a_collapse_is_warned_of_and_its_figures_are_kept(
     said = json.loads((tmp_path / "m.run" / "run.json").read_text())["card"]["metrics"]
     assert said == card.metrics
     assert "share called benign 0.000, by the source alone 0." in done.stdout
+    assert card.warnings == (line,)
+    words = ("--out", tmp_path / "p.csv", "--weights", weights, "--assume-mpp", 0.5)
+    done = pathology("predict", out, camera, *words)
+    assert f"The model was saved with a {line}" in done.stdout.splitlines(), done.stderr
 
 
 def test_pictures_of_differing_resolution_are_cut_to_the_sources_physical_size(
