@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from pipelines.weak_recipe import recipe_of, training_data
 from pipelines.weak_scores import own_scores, score_slides
 from pipelines.weak_start import contract_of, encoder_that_learns, start_from
 
+BEST_EVERY_S = 2.0
 DEPTH = 3  # batches that are made ahead, at least
 MOST_AHEAD = 8  # at most, where there are cores to make them
 
@@ -116,6 +118,7 @@ class Training:
         self.reader = BlockReader(self.tiles, self.pool, kept, self.device, config.tile_px)
         self.log = EpochLog(self.folder, out.stem, config.steps_per_epoch)
         self.wait_seconds = 0.0
+        self.kept = float("-inf")  # when best.pt was written
         self.scored: list[SlideScores] = []  # of the last epoch, of the slides that choose
 
     @property
@@ -212,10 +215,14 @@ class Training:
         return step.keep_best(epoch, value, lambda best: auroc_error(best, grade_S))
 
     def _keep(self, step: WeakStep, encoder: Encoder | None) -> None:
-        """Show the epoch; where no weights were better, those of now become a model, too."""
+        """Show the epoch; where no weights were better, those of now become a model, too.
+
+        Not more often than every few seconds: of cached features an epoch takes less.
+        """
         self.log.show(step.history, is_last=False)
-        epoch, value = step.best["epoch"], step.best["value"]
-        if epoch == len(step.history):
+        epoch, value, now = step.best["epoch"], step.best["value"], time.monotonic()
+        if epoch == len(step.history) and now - self.kept > BEST_EVERY_S:
+            self.kept = now
             card = self._card(encoder, epoch, value, self.scored)
             save_classifier(self.folder / "best.pt", card, step.best["weights"])
 
@@ -232,7 +239,8 @@ class Training:
             scored = self._score(step)
         card = self._card(encoder, best["epoch"], best["value"], scored)
         if is_first:
-            save_classifier(self.out, card, best["weights"])
+            for path in (self.folder / "best.pt", self.out):
+                save_classifier(path, card, best["weights"])
             self.tiles.remove_files()
         return card
 

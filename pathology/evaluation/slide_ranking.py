@@ -11,15 +11,25 @@ def mean_auroc(probability_SC: NDArray[np.float64], grade_S: NDArray[np.int64]) 
 
     returns  from 0 to 1, 0.5 for a guess; nan where all slides have one grade
     """
-    from sklearn.metrics import roc_auc_score
-
     beyond_SC = np.cumsum(probability_SC[:, ::-1], axis=1)[:, ::-1]
     found = [
-        roc_auc_score(grade_S >= k, beyond_SC[:, k])
+        auroc(beyond_SC[:, k], grade_S >= k)
         for k in range(1, probability_SC.shape[1])
         if 0 < np.count_nonzero(grade_S >= k) < len(grade_S)
     ]
     return float(np.mean(found)) if found else float("nan")
+
+
+def auroc(score_N: NDArray[np.float64], is_above_N: NDArray[np.bool_]) -> float:
+    """Share of pairs that are in order, half of those that are level: Mann and Whitney's U.
+
+    As scikit-learn's roc_auc_score, without its 5 ms of checks. Both sides must be there.
+    """
+    _, place_N, count = np.unique(score_N, return_inverse=True, return_counts=True)
+    rank_N = (np.cumsum(count) - (count - 1) / 2)[place_N]  # those that are level share theirs
+    num = int(np.count_nonzero(is_above_N))
+    above = rank_N[is_above_N].sum() - num * (num + 1) / 2
+    return float(above / (num * (len(score_N) - num)))
 
 
 def auroc_error(auroc: float, grade_S: NDArray[np.int64]) -> float:

@@ -19,7 +19,7 @@ from pathology.evaluation.grading import (
     precision_curve,
     reliability,
 )
-from pathology.evaluation.slide_ranking import auroc_error, mean_auroc
+from pathology.evaluation.slide_ranking import auroc, auroc_error, mean_auroc
 
 GRADES = ("healthy", "adenoma", "carcinoma")
 
@@ -98,6 +98,14 @@ def test_cases_of_unknown_truth_are_not_drawn_from() -> None:
     found, wanted = estimates(mixed, GRADES), estimates(alone, GRADES)
     assert found["kappa"] == wanted["kappa"] and found["auroc"] == wanted["auroc"]
     assert found["upper_rate"] != wanted["upper_rate"]  # that is of all fifty
+
+
+@pytest.mark.parametrize("digits", [0, 1, 8])  # few values are level often
+def test_auroc_is_that_of_scikit_learn(digits: int) -> None:
+    random = np.random.default_rng(digits)
+    is_above = random.random(60) < 0.3
+    score = random.normal(is_above).round(digits)
+    assert auroc(score, is_above) == pytest.approx(roc_auc_score(is_above, score), abs=1e-12)
 
 
 def test_the_error_of_an_auroc_is_the_spread_of_draws() -> None:
