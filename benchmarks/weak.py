@@ -106,16 +106,24 @@ def ours_features(data: Data, out: Path) -> float:
     return sum(row.num_tiles for row in rows) / (time.perf_counter() - start)
 
 
-def ours_training(source: Path, data: Data, out: Path, settings: dict[str, object]) -> list[float]:
+def ours_training(
+    source: Path, labels: Path, out: Path, config: WeakConfig, options: WeakOptions
+) -> list[float]:
     """Steps per second, and the share of their time that was spent waiting for tiles."""
     times: list[float] = []
     train_weak(
-        source, data.manifest, out, WeakConfig.model_validate(settings), WeakOptions("cpu"),
+        source, labels, out, config, options,
         on_step=lambda step, values: times.append(time.perf_counter()),
     )  # fmt: skip
     seconds = times[-1] - times[plain_loop.LEAVE_OUT - 1]
     waited = json.loads((out.with_suffix(".run") / "run.json").read_text())["wait_seconds"]
     return [(len(times) - plain_loop.LEAVE_OUT) / seconds, waited / (times[-1] - times[0])]
+
+
+def on_cpu(source: Path, data: Data, out: Path, settings: dict[str, object]) -> list[float]:
+    """The same of simulated slides on a CPU."""
+    config = WeakConfig.model_validate(settings)
+    return ours_training(source, data.manifest, out, config, WeakOptions("cpu"))
 
 
 def best_of(measure: Callable[[int], float]) -> float:
@@ -169,12 +177,12 @@ def compare(data: Data, scratch: Path) -> dict[str, list[float]]:
     for name, blocks in (("all of the encoder", None), ("its last block", 1)):
         settings = PIXELS | {"encoder_blocks": blocks}
         out = scratch / f"pixels_{blocks}.pt"
-        speed, share = ours_training(data.run, data, out, settings)
+        speed, share = on_cpu(data.run, data, out, settings)
         plain = partial(plain_loop.steps_per_second, network(blocks), files, batch, steps)
         found[f"steps/s on pixels, {name}"] = [speed, best_of(plain)]
         found[f"share of waiting, {name}"] = [share]
     settings = PIXELS | {"tile_px": None, "epoch_tiles": 100 * 32}
-    speed, share = ours_training(data.maps, data, scratch / "maps.pt", settings)
+    speed, share = on_cpu(data.maps, data, scratch / "maps.pt", settings)
     _, theirs = found["steps/s on pixels, its last block"]  # which knows no maps
     found["steps/s, its last block, from maps"] = [speed, theirs]
     found["share of waiting, from maps"] = [share]
@@ -183,7 +191,7 @@ def compare(data: Data, scratch: Path) -> dict[str, list[float]]:
         (f"features, slides of {LARGE_TILES:,} tiles", data.large, LARGE),
     ):
         out = scratch / f"{folder.name}.pt"
-        speed, share = ours_training(folder, data, out, settings)
+        speed, share = on_cpu(folder, data, out, settings)
         found[f"steps/s on {name}"] = [speed, plain_on_features(data, folder, encoder.num_features)]
         found[f"share of waiting, {name}"] = [share]
     return found

@@ -8,7 +8,6 @@ time in which the GPU waits for tiles.
 """
 
 import argparse
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import plain_loop
 import torch
 from PIL import Image
+from weak import ours_training
 
 from pathology.core.manifest import read_manifest
 from pathology.models.encoder import Encoder, make_encoder
@@ -23,7 +23,7 @@ from pathology.tiling.store import open_tiles
 from pathology.weak.config import WeakConfig
 from pipelines.features import FeatureConfig, FeatureOptions, extract_features
 from pipelines.grade_order import order_of
-from pipelines.weak_train import WeakOptions, train_weak
+from pipelines.weak_train import WeakOptions
 
 PRECISIONS = ("32", "bf16")
 FEATURE_BATCH = 256
@@ -50,20 +50,6 @@ def ours_features(run: Path, out: Path, encoder: str, precision: str, device: st
     start = time.perf_counter()
     rows = extract_features(run, out, config, options)
     return sum(row.num_tiles for row in rows) / (time.perf_counter() - start)
-
-
-def ours_training(
-    run: Path, labels: Path, out: Path, config: WeakConfig, options: WeakOptions
-) -> tuple[float, float]:
-    """Steps per second, and the share of their time that was spent waiting for tiles."""
-    times: list[float] = []
-    train_weak(
-        run, labels, out, config, options,
-        on_step=lambda step, values: times.append(time.perf_counter()),
-    )  # fmt: skip
-    seconds = times[-1] - times[plain_loop.LEAVE_OUT - 1]
-    waited = json.loads((out.with_suffix(".run") / "run.json").read_text())["wait_seconds"]
-    return (len(times) - plain_loop.LEAVE_OUT) / seconds, waited / (times[-1] - times[0])
 
 
 def network(encoder: str, config: WeakConfig, num_grades: int) -> torch.nn.Module:
