@@ -66,6 +66,21 @@ def ours(
     return (step - WARM_UP + 1) / (time.perf_counter() - start), start - begun
 
 
+def profile_step(domains: Domains, config: CycleConfig, device: str, precision: Precision) -> str:
+    """What one step's time on a device goes into, kernel by kernel, after the first ones."""
+    fabric = make_fabric(device, precision)
+    home = home_of(domains.target.slide_NS.numpy(), domains.source.slide_NS.numpy())
+    update = CycleStep(config, backward=fabric.backward, setup=fabric.setup, home=home)
+    update.averaged.to(fabric.device)
+    for step in range(WARM_UP):
+        update(draw_batch(domains, config, 0, fabric.device, step), step)
+    batch = draw_batch(domains, config, 0, fabric.device, WARM_UP)
+    with torch.profiler.profile() as found:
+        update(batch, WARM_UP)
+    by = "self_cuda_time_total" if device == "cuda" else "self_cpu_time_total"
+    return str(found.key_averages().table(sort_by=by, row_limit=30))
+
+
 def teacher_speed(
     model: LearnedModel, tiles: np.ndarray, device: str, seconds: float
 ) -> list[float]:
@@ -128,6 +143,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8, help="loaders of the plain loop")
     parser.add_argument("--train", type=int, default=0, metavar="STEPS")
     parser.add_argument("--ways", nargs="*", choices=("plain", *WAYS), default=["plain", *WAYS])
+    parser.add_argument("--profile", action="store_true", help="of one step in bf16")
     parser.add_argument("--out", type=Path, default=Path("stain_gpu"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -147,6 +163,8 @@ def main() -> None:
         speed, first = ours(domains, config, device, precision, seconds, is_compiled=is_compiled)
         print(f"ours, {way}: {speed:.2f} steps/s, x{speed / plain:.2f}; first {WARM_UP} in "
               f"{first:.0f} s", flush=True)  # fmt: skip
+    if options.profile:
+        print(profile_step(domains, config, device, "bf16" if device == "cuda" else "32"))
     if options.train:
         config = config.model_copy(update={"steps": options.train})
         start = time.perf_counter()

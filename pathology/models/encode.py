@@ -26,7 +26,6 @@ def prepare(encoder: Encoder, device: str, *, is_bf16: bool = False) -> Encoder 
     a CPU through ONNX Runtime, or in bf16 with channels last in memory.
     """
     ready: Encoder = encoder.eval().requires_grad_(False).to(device)
-    ready = ready.to(memory_format=torch.channels_last)
     choose_layout(ready, ready.size_px or USUAL_PX, learns=False, is_bf16=is_bf16)
     return ready if is_bf16 or torch.device(device).type != "cpu" else OnnxEncoder(ready)
 

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
                patches'
     scaled_px  edge that a tile is scaled to before its middle of size_px is taken; None: size_px
     map_shape  of what the part that does not learn makes of a tile, once that is known
-    layout     of images on a GPU; see choose_layout
+    layout     of images and weights on a GPU, once it is chosen; see choose_layout
     """
 
     mean: Tensor
@@ -57,7 +57,7 @@ class Encoder(nn.Module):
         self.frozen: tuple[nn.Module, ...] = ()  # parts whose normalization learns nothing
         self.front = FrozenFront(dict(network.named_parameters()))
         self.map_shape: tuple[int, ...] = ()
-        self.layout = torch.channels_last
+        self.layout: torch.memory_format | None = None
         self.register_load_state_dict_post_hook(_forget_front)  # type: ignore[no-untyped-call]
         for key, value in zip(("mean", "std"), colors, strict=True):
             self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
     def _seen(self, tiles_B3HW: Tensor) -> Tensor:
         """Tiles as the network expects them."""
         seen = (self.fitted(tiles_B3HW) - self.mean) / self.std
-        return seen.contiguous(memory_format=self.layout) if seen.is_cuda else seen
+        return seen if self.layout is None else seen.contiguous(memory_format=self.layout)
 
     def _pooled(self, made: Any) -> Tensor:
         if self.pooling == "map":

@@ -13,14 +13,16 @@ EDGE = 32
 Pixels = NDArray[np.uint8]
 
 
-def disks(seed: int, edge: int, radius: float) -> Pixels:
+def disks(
+    seed: int, edge: int, radius: float, color: tuple[int, int, int] = (110, 70, 150)
+) -> Pixels:
     """Dark disks on a light ground, as many on an area of their own size whatever that is."""
     random = np.random.default_rng(seed)
     made = np.full((edge, edge, 3), (225, 190, 215), np.uint8)
     for _ in range(round(0.08 * edge**2 / radius**2)):
         x, y = (int(v) for v in random.integers(0, edge, 2))
         size = max(1, round(radius * random.uniform(0.8, 1.2)))
-        cv2.circle(made, (x, y), size, (110, 70, 150), -1, cv2.LINE_AA)
+        cv2.circle(made, (x, y), size, color, -1, cv2.LINE_AA)
     return made
 
 

@@ -1,5 +1,7 @@
 """The order of pixels and channels in memory changes nothing but the time."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -35,6 +37,18 @@ def test_on_a_cpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = make_encoder("test_resnet", is_pretrained=False)
     monkeypatch.setattr("pathology.models.layout.seconds_in", pytest.fail)
     choose_layout(encoder, 32, learns=True)
+    assert encoder.layout is None
+    weights = next(p for p in encoder.parameters() if p.ndim == 4 and p.shape[2] > 1)
+    assert weights.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_was_chosen_goes_with_copies() -> None:
+    encoder = make_encoder("test_resnet", is_pretrained=False)
+    take_layout(encoder, torch.contiguous_format)
+    copied = deepcopy(encoder)
+    choose_layout(copied, 32, learns=False)
+    weights = next(p for p in copied.parameters() if p.ndim == 4 and p.shape[2] > 1)
+    assert copied.layout is torch.contiguous_format and weights.is_contiguous()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

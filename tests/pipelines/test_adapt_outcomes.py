@@ -16,6 +16,7 @@ from pathology.models.card import load_classifier
 from pipelines import adapt_scores
 from pipelines.adapt_scores import warnings_of
 from pipelines.adapt_tiles import FeatureSink
+from tests.adapt.test_scale import disks
 from tests.conftest import tissue_pixels
 from tests.in_process import pathology
 from tests.pipelines.adapt_cohort import EDGE, NUM, SETTINGS, write_manifest
@@ -111,21 +112,15 @@ def test_pictures_of_differing_resolution_are_cut_to_the_sources_physical_size(
         assert tiles.shape == (1, EDGE, EDGE, 3) and apart(tiles[0], wanted) < 3
 
 
-def disks(seed: int, edge: int, radius: float) -> Pixels:
-    """Nuclei of a size on a light ground, as many on an area of their own size in any scale."""
-    random = np.random.default_rng(seed)
-    made = np.full((edge, edge, 3), (225, 190, 215), np.uint8)
-    for _ in range(round(0.08 * edge**2 / radius**2)):
-        x, y = (int(v) for v in random.integers(0, edge, 2))
-        size = max(1, round(radius * random.uniform(0.8, 1.2)))
-        cv2.circle(made, (x, y), size, ((110, 70, 150), (60, 30, 90))[seed % 2], -1, cv2.LINE_AA)
-    return made
+def nuclei(number: int, edge: int, radius: float) -> Pixels:
+    """Pictures of two classes in turn, which differ in color."""
+    return disks(number, edge, radius, ((110, 70, 150), (60, 30, 90))[number % 2])
 
 
 def write_disks(folder: Path, num: int, edge: int, radius: float, seed: int) -> Path:
     folder.mkdir()
     for i in range(num):
-        Image.fromarray(disks(seed + i, edge, radius)).save(folder / f"p{i:02}.png")
+        Image.fromarray(nuclei(seed + i, edge, radius)).save(folder / f"p{i:02}.png")
     return folder
 
 
@@ -147,7 +142,7 @@ def test_a_scale_that_is_guessed_is_said_kept_and_cut_by(
     assert done.stdout.splitlines()[-1].endswith(f"--assume-mpp {guess:g}")
     assert load_classifier(out)[0].tiles.mpp == 0.5
     for i, tiles in enumerate(seen[NUM:]):
-        picture = disks(1000 + i, 2 * EDGE, 8)
+        picture = nuclei(1000 + i, 2 * EDGE, 8)
         corner = scaled(picture, guess / 0.5)[:EDGE, :EDGE]
         assert apart(tiles[0], corner) < 3 < apart(tiles[0], picture[:EDGE, :EDGE])
 
