@@ -76,7 +76,7 @@ def encode_tiles(options: argparse.Namespace, manifest: Path) -> Path:
     """The slides of a manifest, tiled and encoded, or found so: the folder of features."""
     run, features = options.out / "run", options.out / "features"
     tile(options, manifest, run)
-    encode(options, run, features)
+    encode(options, run, features, manifest)
     return features
 
 
@@ -86,11 +86,11 @@ def tile(options: argparse.Namespace, manifest: Path, run: Path) -> None:
     pathology("tile", manifest, "--out", run, "--set", "tile.mpp=0.62", "--set", size)
 
 
-def encode(options: argparse.Namespace, run: Path, features: Path) -> None:
-    """The tiles of a run, encoded."""
+def encode(options: argparse.Namespace, run: Path, features: Path, manifest: Path) -> None:
+    """The tiles of a run, encoded; if varied, those of slides that train alone."""
     settings = [word for setting in options.features for word in ("--set", setting)]
-    device = ("--device", options.device)
-    pathology("features", run, "--out", features, "--encoder", options.encoder, *settings, *device)
+    ways = ("--encoder", options.encoder, "--labels", manifest, "--device", options.device)
+    pathology("features", run, "--out", features, *ways, *settings)
 
 
 @dataclass(frozen=True)

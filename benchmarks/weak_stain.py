@@ -87,7 +87,7 @@ class Fold:
         if not (folder / f"{name}.done").exists():
             tile(options, slides, run)
             pathology("stain", "apply", run, "--model", self.model(way, seed), "--out", rendered)
-            encode(options, rendered, features)
+            encode(options, rendered, features, manifest)
             shutil.rmtree(rendered)
             (folder / f"{name}.done").touch()
         return features

@@ -26,15 +26,13 @@ from pipelines.weak_training import Training, WeakOptions
 
 __all__ = ["WeakOptions", "WeakPlan", "plan_weak", "train_planned", "train_weak"]
 
-LEAST_EPOCH = 1024  # tiles, however few there are: some steps are needed
-
 
 @dataclass(frozen=True)
 class WeakPlan:
     """What a training is about to learn from.
 
     root    where maps of grades are looked for
-    config  with the order of the grades, and no more tiles in an epoch than there are
+    config  with the order of the grades, and as many tiles in an epoch as there are to learn from
     """
 
     found: LabelledSlides
@@ -75,8 +73,7 @@ def plan_weak(
         say(line)
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
     num = sum(slide.num_tiles for slide in _that_train(found, split))
-    most = max(num, LEAST_EPOCH)  # passing often over few tiles learns them by heart
-    config = config.model_copy(update={"epoch_tiles": min(config.epoch_tiles, most)})
+    config = config.for_tiles(num, is_pixels=found.kind == "pixels")
     return WeakPlan(found, split, labels.parent, config, started)
 
 

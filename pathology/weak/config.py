@@ -26,6 +26,10 @@ BY_TILE = (
     "oracle",
 )  # whose loss looks at tiles alone
 OF_SLIDES = tuple(method for method in BY_TILE if method != "oracle")  # which their slides teach
+LEAST_EPOCH = 1024  # tiles, however few there are: some steps are needed
+USUAL_EPOCH = 4096
+EPOCH_SHARE = 0.625  # of the tiles that train, where that is more
+MOST_PIXELS = 32_768  # tiles of an epoch that reads pixels
 RECTIFIED = ("rce-ut", "rce", "em")  # whose tiles count by what was thought of them
 WARMED = (*RECTIFIED, "forward")  # which first take all tiles for their slide's grade
 
@@ -66,7 +70,7 @@ class WeakConfig(StageConfig):
                      grades or one for each; the lowest grade's does not matter
     topk             share of a slide's tiles by which topk, and tile methods, grade a slide
     slide_weight     of a method by tile: how much its slides' grades by topk count in the loss, too
-    epoch_tiles      tiles that make an epoch; fewer where there are fewer to train on
+    epoch_tiles      tiles that make an epoch; None: by how many there are, see for_tiles
     slides_per_step, tiles_per_slide  a step's batch: slides of all grades alike, and tiles of each
     warmup_epochs    in which every tile counts fully for its slide's grade
     patience         epochs without a better validation after which training ends
@@ -90,7 +94,7 @@ class WeakConfig(StageConfig):
     topk: float = Field(default=0.1, gt=0, le=1)
     slide_weight: float = Field(default=0.0, ge=0)
     epochs: int = Field(default=30, ge=1)
-    epoch_tiles: int = Field(default=4096, ge=1)
+    epoch_tiles: int | None = Field(default=None, ge=1)
     slides_per_step: int = Field(default=6, ge=1)
     tiles_per_slide: int = Field(default=32, ge=1)
     warmup_epochs: int = Field(default=1, ge=0)
@@ -134,4 +138,16 @@ class WeakConfig(StageConfig):
     @property
     def steps_per_epoch(self) -> int:
         """Updates that make an epoch."""
-        return max(1, round(self.epoch_tiles / (self.slides_per_step * self.tiles_per_slide)))
+        tiles = self.epoch_tiles or USUAL_EPOCH
+        return max(1, round(tiles / (self.slides_per_step * self.tiles_per_slide)))
+
+    def for_tiles(self, num: int, *, is_pixels: bool) -> Self:
+        """The settings with an epoch's tiles, where so many are there to train on.
+
+        Unless they are said, thirty epochs pass over all tiles nineteen times, as where the other
+        settings were chosen; more often where there are few, and less often over very many pixels,
+        each of which takes long.
+        """
+        share = min(round(EPOCH_SHARE * num), MOST_PIXELS if is_pixels else num)
+        wanted = self.epoch_tiles or max(USUAL_EPOCH, share)
+        return self.model_copy(update={"epoch_tiles": min(wanted, max(num, LEAST_EPOCH))})
