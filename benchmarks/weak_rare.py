@@ -15,14 +15,13 @@ from pathlib import Path
 from manifests import write_rows
 from measure import keep_to_cores
 from stain_scanners import spread
-from weak_methods import COLUMNS, add_options, encode_tiles, run_all, table
+from weak_methods import COLUMNS, METHODS, add_options, encode_tiles, run_all, table
 
 from pathology.simulate.centre import CENTRES
 from pathology.simulate.cohort import simulate_cohort
 from pathology.simulate.slide import SlideConfig
 
 SHARES = {50: (0.4, 0.6), 20: (0.15, 0.25), 5: (0.03, 0.07), 1: (0.005, 0.015)}  # by percent
-METHODS = ("oracle", "forward", "rce-ut", "rce", "ut", "ce", "topk", "abmil", "clam-sb", "transmil")
 SIZE_UM = (2400, 2250)
 NUM = {"train": 24, "val": 12, "test": 9}  # slides of each share
 
