@@ -172,6 +172,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="that of stain_centres.py")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args(words)
@@ -181,7 +182,8 @@ def main(words: list[str]) -> None:
     lines = kept.read_text().splitlines() if kept.exists() else []
     found: list[dict[str, Any]] = [json.loads(line) for line in lines]
     known = {(one["name"], one["seed"]) for one in found}
-    jobs = [Job(options, name, seed) for seed in range(options.seeds) for name in options.methods]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    jobs = [Job(options, name, seed) for seed in seeds for name in options.methods]
     left = [job for job in jobs if (job.name, job.seed) not in known]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(run_job, job) for job in left]):
