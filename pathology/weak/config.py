@@ -145,8 +145,8 @@ class WeakConfig(StageConfig):
         """The settings with an epoch's tiles, where so many are there to train on.
 
         Unless they are said, thirty epochs pass over all tiles nineteen times, as where the other
-        settings were chosen; more often where there are few, and less often over very many pixels,
-        each of which takes long.
+        settings were chosen; less often over very many pixels, each of which takes long. No epoch
+        has more than there are: passing often over few tiles learns them by heart.
         """
         share = min(round(EPOCH_SHARE * num), MOST_PIXELS if is_pixels else num)
         wanted = self.epoch_tiles or max(USUAL_EPOCH, share)
