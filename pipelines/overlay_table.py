@@ -20,7 +20,12 @@ PLACES = ("slide_id", "l0_x", "l0_y", "l0_edge")
 
 @dataclass(frozen=True)
 class SlideSaid:
-    """What the table of slides says of one: its grade with its probability, or a problem."""
+    """What the table of slides says of one, or a problem.
+
+    grade        in words; between the first and the last it is "<grade> or worse": a slide is of
+                 the highest grade that it reaches, and may well be no less likely beyond it
+    probability  of just that
+    """
 
     grade: str = ""
     probability: float | None = None
@@ -69,10 +74,15 @@ def read_slides_said(path: Path) -> dict[str, SlideSaid]:
 
 
 def _said(row: dict[str, str]) -> SlideSaid:
-    grade = row["grade"]
-    probability = row.get(PREFIX + grade) if grade else None
-    number = float(probability.replace(",", ".")) if probability else None
-    return SlideSaid(grade, number, row.get("problem") or "")
+    grade, problem = row["grade"], row.get("problem") or ""
+    grades = [name.removeprefix(PREFIX) for name in row if name.startswith(PREFIX)]
+    if grade not in grades or not row[PREFIX + grade]:
+        return SlideSaid(grade, None, problem)
+    place = grades.index(grade)
+    probability = [float(row[PREFIX + name].replace(",", ".")) for name in grades]
+    if 0 < place < len(grades) - 1:
+        return SlideSaid(f"{grade} or worse", min(1.0, sum(probability[place:])), problem)
+    return SlideSaid(grade, probability[place], problem)
 
 
 def _read(path: Path) -> pyarrow.Table:

@@ -30,7 +30,7 @@ class ViewedSlide:
 
     record      where its file lies; None: nowhere, and problem says why
     problem     what a run said of it, or ""
-    grade       of the whole slide, with its probability; "" where there is none
+    grade       of the whole slide, in words, with their probability; "" where there is none
     overlay     predictions of its tiles, or None
     """
 
