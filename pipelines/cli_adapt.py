@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -90,8 +91,8 @@ def train_adapt(
         --set encoder_rate=0.1 --set augmented=4
     """
     from pathology.adapt.config import AdaptConfig
-    from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
+    from pathology.core.output_place import require_file_place
     from pipelines.adapt_features import look_at_domain
     from pipelines.adapt_processes import launched, read_together
     from pipelines.adapt_scores import score_lines
@@ -134,7 +135,8 @@ def train_adapt(
     for line in score_lines(card.metrics, card.grades):
         tell(f"  {line}")
     assumed = f" --assume-mpp {domains.assumed_mpp:g}" if domains.assumed_mpp else ""
-    tell(f"Next: pathology predict {out} {target} --out predictions.csv{assumed}")
+    names = f"{quote(str(out))} {quote(str(target))}"
+    tell(f"Next: pathology predict {names} --out predictions.csv{assumed}")
 
 
 def _mpp_of(word: str | None) -> float | Literal["auto"] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -103,7 +104,7 @@ def features(
         f"{out}: features of {num_tiles:,} tiles of {len(found) - len(failed)} slides"
         + (f"; {len(failed)} slides failed, see {out / 'features.csv'}" if failed else "")
     )
-    print(f"Next: pathology train weak {out} --labels MANIFEST --out MODEL")
+    print(f"Next: pathology train weak {quote(str(out))} --labels MANIFEST --out MODEL")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -197,8 +198,8 @@ def train_weak(
 
         pathology train weak RUN --labels slides.csv --out all.pt --start grades.pt
     """
-    from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
+    from pathology.core.output_place import require_file_place
     from pathology.weak.config import WeakConfig
     from pipelines.first_process import is_first, tell
     from pipelines.training_progress import training_progress
@@ -220,4 +221,4 @@ def train_weak(
     reached = card.metrics["val_mean_auroc"]
     if reached >= 0:
         tell(f"  slides set aside: mean AUROC {reached:.3f} in epoch {card.metrics['epoch']:.0f}")
-    tell(f"Next: pathology predict {out} {run} --out predictions.csv")
+    tell(f"Next: pathology predict {quote(str(out))} {quote(str(run))} --out predictions.csv")

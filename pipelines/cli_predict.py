@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -52,7 +53,7 @@ def predict(
     Slides are tiled into <CSV's name>.tiles, which may be deleted afterwards, or kept: then the
     next call with the same slides only tiles what is new.
     """
-    from pathology.core.artifact import require_file_place
+    from pathology.core.output_place import require_file_place
     from pathology.training.fabric import device_of
     from pipelines.given_mpp import require_mpp
     from pipelines.grade_maps import draw_maps
@@ -90,7 +91,7 @@ def predict(
         print(f"{len(failed)} slides have no grade, see problem in {slides_table(out)}")
     if maps is not None:
         print(f"Maps: {len(draw_maps(out, maps))} pictures in {maps}")
-    print(f"Next: pathology evaluate {out} --labels MANIFEST --out DIR")
+    print(f"Next: pathology evaluate {quote(str(out))} --labels MANIFEST --out DIR")
     raise typer.Exit(1 if failed else 0)
 
 

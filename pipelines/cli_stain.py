@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -56,7 +57,7 @@ def stain_fit(
     settings = load_config(StainConfig, config, overrides)
     reference = fit_model(target, out, settings, print, assume_mpp=assume_mpp)
     print(f"{out}: fitted to {target}, fingerprint {reference.fingerprint}")
-    print(f"Next: pathology stain apply RUN --model {out} --out RUN/stain")
+    print(f"Next: pathology stain apply RUN --model {quote(str(out))} --out RUN/stain")
 
 
 @stain.command("apply")

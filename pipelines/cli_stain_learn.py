@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -86,7 +87,7 @@ def stain_train(
         tell(f"  {quality} to teacher: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}")
     run = f"{out.with_name(out.stem)}.run"
     tell(f"Look at {run}/panel.png, panels and curves.png (research use only)")
-    tell(f"Next: pathology stain apply INPUT --model {out} --out OUT")
+    tell(f"Next: pathology stain apply INPUT --model {quote(str(out))} --out OUT")
 
 
 @stain.command("styles")
@@ -106,8 +107,8 @@ def stain_styles(
 
         pathology stain styles RUN --out styles.csv
     """
-    from pathology.core.artifact import require_file_place
     from pathology.core.config import load_config
+    from pathology.core.output_place import require_file_place
     from pathology.stain.config import StainConfig
     from pipelines.given_mpp import require_mpp
     from pipelines.stain_styles import list_styles, write_styles
@@ -155,12 +156,12 @@ def stain_evaluate(
     from pathology.core.config import load_config
     from pathology.evaluation.stain_config import StainEvaluationConfig
     from pipelines.given_mpp import require_mpp
-    from pipelines.stain_evaluate import PAGE, evaluate_stain, summary_lines
+    from pipelines.stain_evaluate import PAGE, evaluate_stain, problem_lines, summary_lines
 
     require_mpp(assume_mpp, "--assume-mpp")
     given = [] if assume_mpp is None else [f"assume_mpp={assume_mpp}"]
     settings = load_config(StainEvaluationConfig, config, [*(set_ or ()), *given])
     found = evaluate_stain(source, target, model or [], out, settings, pairs, device=device)
-    print("\n".join(summary_lines(found)))
+    print("\n".join([*summary_lines(found), *problem_lines(found)]))
     print(f"Page: {out / PAGE}")
     raise typer.Exit(1 if found.problems else 0)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +183,23 @@ def _png_depth(path: Path) -> int:
 def names_of(paths: Sequence[Path], root: Path) -> list[str]:
     """An id for each picture: its path below root without the suffix, "/" as "__".
 
-    Where two would share one, each keeps its suffix.
+    Where two would share one, each keeps its suffix, and longer lines stand for "/".
     """
     inside = [path.relative_to(root) for path in paths]
     stems = [path.with_suffix("").as_posix() for path in inside]
-    twice = {stem for stem, count in Counter(stems).items() if count > 1}
-    named = [
-        path.as_posix() if stem in twice else stem for path, stem in zip(inside, stems, strict=True)
-    ]
-    return [name.replace("/", "__") for name in named]
+    named = unlike_names(stems, [path.as_posix() for path in inside])
+    joints = ("_" * length for length in count(2))  # x/y and x__y are two pictures
+    ids = ([name.replace("/", joint) for name in named] for joint in joints)
+    return next(found for found in ids if len(set(found)) == len(found))
+
+
+def unlike_names(short: Sequence[str], long: Sequence[str]) -> list[str]:
+    """The short name of each, or its long one where another has the same; long ones all differ."""
+    named = list(short)
+    while True:
+        num = Counter(named)
+        twice = [i for i, name in enumerate(named) if num[name] > 1 and name != long[i]]
+        if not twice:
+            return named
+        for i in twice:
+            named[i] = long[i]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 from pathology.core.errors import ArtifactError, ManifestError, SlideError
 from pathology.core.manifest import SlideRecord, read_manifest
 from pathology.core.table import files_below, slide_stem
-from pipelines.flat_pictures import SUFFIXES, is_picture, names_of
+from pipelines.flat_pictures import SUFFIXES, is_picture, names_of, unlike_names
 from pipelines.run_stores import read_stores, stores_of
 
 Kind = Literal["run", "store", "manifest", "slide", "images"]
@@ -137,11 +136,7 @@ def _may_be_slide(path: Path) -> bool:
 def _png_names(inside: Sequence[Path]) -> tuple[str, ...]:
     """The names of pictures as .png; where two would get one name, each keeps its suffix too."""
     named = [path.with_suffix(".png").as_posix() for path in inside]
-    counts = Counter(named)
-    return tuple(
-        name if counts[name] == 1 else f"{path.as_posix()}.png"
-        for name, path in zip(named, inside, strict=True)
-    )
+    return tuple(unlike_names(named, [f"{path.as_posix()}.png" for path in inside]))
 
 
 def _record(path: Path) -> SlideRecord:

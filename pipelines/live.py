@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from threading import Timer
 
 from pathology.core.errors import ConfigError
@@ -198,7 +199,7 @@ def closing_lines(session: LiveSession, options: LiveOptions) -> list[str]:
         lines.append(f"{session.saver.num_saved} pictures saved: {session.saver.manifest}")
         if session.saver.num_saved:
             lines.append(
-                f"Next: pathology train adapt --source SLIDES --target {session.saver.manifest} "
-                "--out NEXT.pt"
+                "Next: pathology train adapt --source SLIDES "
+                f"--target {quote(str(session.saver.manifest))} --out NEXT.pt"
             )
     return lines

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import alone_in, publish, require_file_place, write_text
+from pathology.core.artifact import alone_in, publish, write_text
 from pathology.core.errors import ArtifactError, reason_of
+from pathology.core.output_place import require_file_place
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.slide_digest import digests_of
 from pathology.core.table import csv_text

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pathology.core.batch import Batch
 from pathology.core.errors import ArtifactError
+from pathology.core.output_place import require_file_place, require_folder_place
 from pathology.core.supervise import Task, attempt
 from pathology.core.table import SLIDE_SUFFIXES
 from pathology.stain.normalize_store import normalize_store
@@ -77,6 +78,10 @@ def jobs_of(given: TileInput, out: Path, wanted: Format | None = None) -> list[J
     jobs = _of_stores(given, out, kind) if given.stores else _of_slides(given, out, kind)
     if out.suffix.lower() in FILE_NAMES and not out.is_dir():
         _require_file(jobs, out, kind)
+    if any(job.target == out for job in jobs):
+        require_file_place(out)
+    else:
+        require_folder_place(out)
     own = [job for job in jobs if job.target.resolve() == job.source.resolve()]
     is_inside = given.kind in ("manifest", "images") and given.path.is_dir()
     if own or (is_inside and out.resolve().is_relative_to(given.path.resolve())):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
+from pathology.core.errors import WrongResolution
 from pathology.core.geometry import TileSpec
 from pathology.slides.plan import Pair, Plane, plan_tiles, planes
 from pathology.slides.reader import SlideReader, scale_to
@@ -71,5 +72,13 @@ def whole_canvas(
         plane = planes(slide.levels, 1)[0]
         return Canvas(plane, (tile_px, tile_px), tile_px, slide_mpp)
     spec = TileSpec(size_px=tile_px, mpp=mpp)
-    plan = plan_tiles(slide.slide_id, slide.levels, slide.max_reduction, slide_mpp, spec)
+    try:
+        plan = plan_tiles(slide.slide_id, slide.levels, slide.max_reduction, slide_mpp, spec)
+    except WrongResolution as fault:
+        raise WrongResolution(
+            slide.slide_id,
+            f"its finest resolution is {max(slide_mpp):.4g} um/px, too coarse to be written at "
+            f"{mpp:g} um/px",
+            "Ask for a coarser --mpp, or take a model that was trained at such a resolution",
+        ) from fault
     return Canvas(plan.plane, plan.read_px, tile_px, plan.achieved_mpp)

@@ -14,6 +14,7 @@ import numpy as np
 
 from pathology.core.artifact import fingerprint, write_text
 from pathology.core.errors import ArtifactError, PathologyError, SlideError
+from pathology.core.output_place import require_folder_place
 from pathology.core.run_record import environment, now, versions, write_run_record
 from pathology.evaluation.stain_config import StainEvaluationConfig
 from pathology.evaluation.stain_page import Panel, Picture, StainFindings, render_stain_page
@@ -22,6 +23,7 @@ from pathology.evaluation.stain_summary import NONE, PairScore, Summary, summari
 from pathology.stain.macenko import estimate_stains
 from pathology.stain.matrix import Floats
 from pathology.stain.stains import ONE_STAIN
+from pipelines.input_kinds import look_at
 from pipelines.progress import progress
 from pipelines.raw_tiles import require_raw
 from pipelines.stain_measure import (
@@ -37,7 +39,8 @@ from pipelines.tile_samples import SlideTiles, sample_slides
 
 EVALUATION_SCHEMA = 2
 MAX_PANELS = 6
-PAGE, TABLES = "stain.html", ("summary", "slides", "pairs")
+PAGE, RECORD, TABLES = "stain.html", "evaluation.json", ("summary", "slides", "pairs")
+MAX_TOLD = 10
 MORE_LIBRARIES = ("scikit-image", "scipy", "torch")
 
 
@@ -61,12 +64,14 @@ def evaluate_stain(
     would normalize what is normalized already; then nothing is written.
     """
     started = now()
+    _require_own_place(out)
     named = load_models(models, device)
     known_pairs = read_pairs(pairs, source) if pairs else []
-    slides = _sampled(source, config)
+    mpp = next((model.mpp for model in named if model.mpp), None)
+    slides = _sampled(source, config, mpp)
     for slide in slides if models else []:
         require_raw(source, slide.slide_id, slide.stain)
-    findings = measure_all(slides, _sampled(target, config), named, config, known_pairs)
+    findings = measure_all(slides, _sampled(target, config, mpp), named, config, known_pairs)
     facts = {
         "inputs": {"source": str(source), "target": str(target), "pairs": str(pairs or "")},
         "models": {model.name: model.facts._asdict() for model in named},
@@ -98,6 +103,7 @@ def measure_all(
     _require_tissue(target_slides, config)
     profile, spread = target_profile(target_slides, config)
     problems = [(slide.slide_id, slide.problem) for slide in (*source, *target) if slide.problem]
+    pair_scores = list(score_pairs(pairs, models, config, problems))  # first: they take a moment
     if profile.matrix is None:
         problems.append(("target", "shows no two stains: angles to it are not known"))
     measured: list[SlideMeasured] = []
@@ -110,8 +116,8 @@ def measure_all(
                 problems.append((slide.slide_id, reason))
             shown.step(len(slide.tiles_NHW3))
             shown.item(f"{slide.slide_id}: {len(slide.tiles_NHW3)} tiles, {len(models)} models")
-    pair_scores = list(score_pairs(pairs, models, config.stain))
     rows = [row for slide in measured for row in slide.scores]
+    problems += [(row.slide_id, f"{row.model}: {row.problem}") for row in rows if row.problem]
     inputs = {
         "source": _digest(good),
         "target": _digest(target_slides),
@@ -152,7 +158,7 @@ def write_evaluation(out: Path, findings: StainFindings) -> None:
         "problems": [list(problem) for problem in findings.problems],
         **tables,
     }
-    write_text(out / "evaluation.json", json.dumps(said, indent=1) + "\n")
+    write_text(out / RECORD, json.dumps(said, indent=1) + "\n")
     write_text(out / PAGE, render_stain_page(findings))
 
 
@@ -171,6 +177,13 @@ def summary_lines(findings: StainFindings) -> list[str]:
     return [
         "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in lines
     ]
+
+
+def problem_lines(findings: StainFindings) -> list[str]:
+    """What could not be measured, and why, for the end of the command."""
+    lines = [f"not measured: {name}: {reason}" for name, reason in findings.problems[:MAX_TOLD]]
+    num_more = len(findings.problems) - MAX_TOLD
+    return [*lines, f"not measured: {num_more} more"] if num_more > 0 else lines
 
 
 def panels_of(
@@ -192,11 +205,27 @@ def panels_of(
         yield Panel(title, flags[slide.slide_id], shown)
 
 
-def _sampled(path: Path, config: StainEvaluationConfig) -> list[SlideTiles]:
+def _require_own_place(out: Path) -> None:
+    """Raise ArtifactError where tables of other work would be replaced, such as a manifest."""
+    require_folder_place(out)
+    if not (out / RECORD).exists():
+        for name in ("run.json", *(f"{table}.csv" for table in TABLES)):
+            if (out / name).exists():
+                raise ArtifactError(
+                    f"{out}: {name} lies there and would be replaced. Give --out another folder"
+                )
+
+
+def _sampled(
+    path: Path, config: StainEvaluationConfig, models_mpp: float | None
+) -> list[SlideTiles]:
+    """Tiles of an input: of stores and pictures as they are, of slides as the models want them."""
+    is_cut = look_at(path).kind in ("manifest", "slide")
     return sample_slides(
         path,
         size_px=config.size_px,
         tiles_per_slide=config.tiles_per_slide,
+        mpp=models_mpp if is_cut else None,
         assume_mpp=config.assume_mpp,
     )
 

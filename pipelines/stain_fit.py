@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pathology.core.artifact import require_file_place
+from pathology.core.output_place import require_file_place
 from pathology.stain.config import StainConfig
 from pathology.stain.contract import stain_of
 from pathology.stain.fit import Classical, fit_reference

@@ -12,6 +12,7 @@ from pathology.evaluation.stain_summary import NONE
 from pathology.stain.config import Quality, StainConfig
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import PassThrough, SlideNormalizer, StainModel
+from pathology.stain.saved_style import StainError
 
 MPP_TOLERANCE = 0.02  # as a fraction: what a model was made for, and what tiles have
 
@@ -50,9 +51,14 @@ class NamedModel:
         asked = {"quality": self.quality} if self.quality else {}
         return self.model.for_slide(sample_NHW3, config.model_copy(update=asked))
 
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel of the tiles that it takes; None: any."""
+        return self.model.mpp if self.model else None
+
     def misfit(self, mpp: float | None) -> str:
         """Why the model is not for tiles of this many microns per pixel, or ""."""
-        wanted = self.model.mpp if self.model else None
+        wanted = self.mpp
         if wanted is None or mpp is None or abs(mpp / wanted - 1) <= MPP_TOLERANCE:
             return ""
         return f"the model is for {wanted:g} um/px, the tiles have {mpp:g}"
@@ -66,7 +72,7 @@ def load_models(texts: Sequence[str], device: str = "cpu") -> list[NamedModel]:
     The name is the file's, with numbers where it occurs twice. Raises StainError or OSError for
     a file that is no model, ConfigError for a device that is not there.
     """
-    from pathology.stain.load import load_model
+    from pathology.stain.load import is_learned, load_model
 
     if device != "cpu":  # or a library is loaded that no table needs
         from pathology.training.fabric import device_of
@@ -75,6 +81,8 @@ def load_models(texts: Sequence[str], device: str = "cpu") -> list[NamedModel]:
     found = [NamedModel(NONE)]
     for text in texts:
         path, quality = _parsed(text)
+        if quality and not is_learned(path):
+            raise StainError(f"{text}: {quality} is of learned models. Give {path} alone")
         stem = f"{path.stem} {quality}" if quality else path.stem
         taken = {model.name for model in found}
         name, number = stem, 2

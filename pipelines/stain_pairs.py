@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pathology.core.table import read_csv
+from pathology.evaluation.stain_config import StainEvaluationConfig
 from pathology.evaluation.stain_summary import PairScore
-from pathology.stain.config import StainConfig
 from pathology.stain.contract import RAW
 from pathology.stain.matrix import Pixels
 from pathology.stain.normalizer import SlideNormalizer
@@ -52,13 +52,20 @@ def read_pairs(pairs: Path, source: Path) -> list[Pair]:
 
 
 def score_pairs(
-    pairs: Sequence[Pair], models: Sequence[NamedModel], config: StainConfig
+    pairs: Sequence[Pair],
+    models: Sequence[NamedModel],
+    config: StainEvaluationConfig,
+    problems: list[tuple[str, str]],
 ) -> Iterator[PairScore]:
     """How near each model, fitted to a slide's sources, brings them to their references.
 
+    problems  gets a line for each slide with a model that is not for pictures of its resolution
     Raises SlideError for a picture that cannot be read, PairError for two that do not fit,
     StainError for a source that models would normalize a second time.
     """
+    for path in (path for pair in pairs for path in (pair.source, pair.reference)):
+        if not path.is_file():
+            raise PairError(f"{path}: no such file. Names of pairs are relative to their table")
     has_models = any(model.model is not None for model in models)
     for slide_id in dict.fromkeys(pair.slide_id for pair in pairs):
         mine = [pair for pair in pairs if pair.slide_id == slide_id]
@@ -68,8 +75,13 @@ def score_pairs(
         sources = [picture.pixels for picture in pictures]
         references = [read_picture(pair.name, pair.reference).pixels for pair in mine]
         shifts = [pair.shift for pair in mine]
+        mpps = {picture.mpp or config.assume_mpp for picture in pictures}
         for model in models:
-            normalizer = model.for_slide(_sample(sources), config)
+            misfit = next(filter(None, map(model.misfit, mpps)), "")
+            if misfit:
+                problems.append((slide_id, f"pairs, {model.name}: {misfit}"))
+                continue
+            normalizer = model.for_slide(_sample(sources), config.stain)
             outputs = [_render(normalizer, picture) for picture in sources]
             scores = paired_scores(outputs, references, shifts)
             for pair, ssim, psnr in zip(mine, *scores, strict=True):

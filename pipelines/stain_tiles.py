@@ -107,7 +107,7 @@ def stain_picture(job: PictureJob, *, recipe: Recipe, report: Report) -> StainOu
     rendered, is_passed = render_picture(normalizer, picture.pixels)
     reason = f"stays as it is: {normalizer.problem}" if normalizer.problem else ""
     said = {"reason": reason, "num_passed_through": int(is_passed), **normalizer.measured()}
-    size = write_png(job.target, rendered, _notes(name, recipe, said))
+    size = write_png(job.target, rendered, _notes(name, recipe, said), mpp)
     report(1)
     seconds = round(time.perf_counter() - start, 3)
     return replace(done, store_bytes=size, seconds=seconds, **said)

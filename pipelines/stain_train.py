@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from pathology import __version__
-from pathology.core.artifact import fingerprint, require_file_place
+from pathology.core.artifact import fingerprint
+from pathology.core.output_place import require_file_place
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.state import load_state
 from pathology.stain.cycle_config import CycleConfig

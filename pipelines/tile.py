@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pathology.core.artifact import content_digest, sweep_scratch
@@ -162,7 +163,7 @@ def _finish(rows: Sequence[SlideOutcome], seconds: float, out: Path) -> int:
         print(f"  {row.slide_id}: {row.reason}")
     if len(failures) > MAX_LISTED:
         print(f"  and {len(failures) - MAX_LISTED} more in {out / 'process_list.csv'}")
-    print(f"Next: pathology report {out}")
+    print(f"Next: pathology report {quote(str(out))}")
     return 1 if failures else 0
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pathology.adapt.config import AdaptConfig
 from pathology.core.config import StageConfig, load_config
+from pathology.evaluation.stain_config import StainEvaluationConfig
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.tiling.config import TilingConfig
@@ -19,6 +20,7 @@ MODELS: dict[str, type[StageConfig]] = {
     "adapt": AdaptConfig,
     "run": RunConfig,
     "stain": StainConfig,
+    "stain_evaluate": StainEvaluationConfig,
     "stain_full": CycleConfig,
     "stain_train": CycleConfig,
     "tile": TilingConfig,

@@ -139,7 +139,7 @@ class AdaptConfig(StageConfig):
     chosen_by: ChosenBy = "last"
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @field_validator("method")
     @classmethod

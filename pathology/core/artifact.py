@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError
+from pathology.core.output_place import require_file_place
 
 log = logging.getLogger(__name__)
 SAMPLE_BYTES = 1 << 16
@@ -67,18 +68,6 @@ def sha256_of(path: Path) -> str:
     """The full SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def require_file_place(final: Path, *inputs: Path | None) -> None:
-    """Raise ArtifactError where a file of this name would replace a folder, or one of the inputs.
-
-    For commands that write one file, to ask before they do any work.
-    """
-    if final.is_dir():
-        raise ArtifactError(f"{final}: a folder. Give the name of a file, e.g. in this folder")
-    for one in inputs:
-        if one is not None and final.exists() and final.resolve() == one.resolve():
-            raise ArtifactError(f"{final}: read by this command, too. Give its output another name")
 
 
 @contextmanager

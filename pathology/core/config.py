@@ -21,10 +21,17 @@ class StageConfig(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses true and false for a number, which pydantic would take for 1 and 0."""
-        if isinstance(value, bool) and info.field_name is not None:
+        """Refuses true and false for a number, which pydantic would take for 1 and 0.
+
+        A number is taken for the text that it looks like, where such texts are to choose from.
+        """
+        if isinstance(value, int) and info.field_name is not None:
             annotation = cls.model_fields[info.field_name].annotation
+            if str(value) in get_args(annotation):
+                return str(value)
             options = _options_of(annotation)
+            if not isinstance(value, bool):
+                return value
             if bool not in options and (int in options or float in options):
                 raise PydanticCustomError("number", "a number is expected")
         return value

@@ -51,6 +51,9 @@ def load_state(path: Path) -> dict[str, Any]:
 def _require_checksums(path: Path) -> None:
     """Raise BadZipFile for a part that is not what was written; files of old versions have none."""
     if not zipfile.is_zipfile(path):
+        with path.open("rb") as stream:
+            if stream.read(2) == b"PK":
+                raise zipfile.BadZipFile("its end is missing")
         return
     with zipfile.ZipFile(path) as parts:
         damaged = parts.testzip()

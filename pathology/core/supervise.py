@@ -6,6 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -140,7 +141,7 @@ def supervise(
         while True:
             wait([receiver, process.sentinel], timeout=POLL_S)
             while receiver.poll():
-                kind, value = receiver.recv()
+                kind, value = pickle.loads(receiver.recv_bytes())  # noqa: S301  our own child's
                 if kind == "result":  # all is done and on disk: its process may be ended
                     return value  # type: ignore[no-any-return]
                 on_progress(value)
@@ -188,8 +189,13 @@ def _serve(sender: Connection, task: Task[Any, Any], item: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with sender:
-        result = attempt(task, item, lambda num: sender.send(("progress", num)))
-        sender.send(("result", result))
+        result = attempt(task, item, lambda num: _send(sender, "progress", num))
+        _send(sender, "result", result)
+
+
+def _send(sender: Connection, kind: str, value: object) -> None:
+    """By value: of torch's tensors a pipe sends a handle, which dies with the process."""
+    sender.send_bytes(pickle.dumps((kind, value), pickle.HIGHEST_PROTOCOL))
 
 
 def _end_with_parent() -> None:

@@ -53,5 +53,5 @@ class StainEvaluationConfig(StageConfig):
     nucleus_um: float = Field(default=7.0, gt=0, le=50)
     assume_mpp: float | None = Field(default=None, gt=0, le=10)
     num_resamples: int = Field(default=2000, ge=100)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     flags: FlagConfig = FlagConfig()

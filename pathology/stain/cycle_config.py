@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pathology.core.config import StageConfig
 
@@ -128,7 +128,30 @@ class CycleConfig(StageConfig):
     pool_size: int = Field(default=50, ge=0)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     kept_change: float = Field(default=0.75, ge=0, le=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """A crop lies within a tile, and the networks can halve it as often as they do."""
+        generator, layers = self.generator, self.discriminator.num_layers
+        halvings = generator.num_downsamples
+        judged = max(layers, halvings if generator.block_px > 1 else 0)
+        for name, crop in (("crop_px", self.crop_px), ("student.crop_px", self.student.crop_px)):
+            if crop > self.tile_px:
+                raise ValueError(f"{name}={crop} is more than tile_px={self.tile_px}")
+            if crop % (1 << halvings):
+                raise ValueError(
+                    f"{name}={crop} is no multiple of {1 << halvings}, "
+                    f"as generator.num_downsamples={halvings} asks for"
+                )
+        if self.crop_px < 2 << judged:
+            raise ValueError(
+                f"crop_px={self.crop_px} is too small for networks that halve it {judged} times: "
+                f"at least {2 << judged}"
+            )
+        if self.weights.pool_px > self.crop_px:
+            raise ValueError(f"weights.pool_px={self.weights.pool_px} is more than crop_px")
+        return self
 
     def of_training(self) -> CycleConfig:
         """Without what shapes only the use of what was trained: other values train nothing anew."""

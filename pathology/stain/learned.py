@@ -14,7 +14,8 @@ from pathology.core.artifact import fingerprint
 from pathology.core.config import StageConfig
 from pathology.core.errors import ArtifactError
 from pathology.core.state import load_state, save_state
-from pathology.stain.classical import sampled
+from pathology.stain.arrays import num_counted
+from pathology.stain.classical import NO_COLOR, sampled
 from pathology.stain.config import StainConfig
 from pathology.stain.cycle_config import CycleConfig
 from pathology.stain.cycle_step import target_generator
@@ -28,7 +29,7 @@ from pathology.stain.sharp_table import Grid, SharpTableNormalizer
 from pathology.stain.slide_table import fit_grid, student_grid
 from pathology.stain.student import StainStudent, student_of
 from pathology.stain.style_vector import NUM_MATRIX, TOLD, style_vector
-from pathology.stain.tissue import white_levels
+from pathology.stain.tissue import has_color, look_at
 
 KIND, SCHEMA = "pathology stain model", 4
 TABLE_TILES = 64  # of a slide's sample, looked at for its table of colors
@@ -103,7 +104,10 @@ class LearnedModel:
     def for_slide(self, sample_NHW3: Pixels, config: StainConfig) -> SlideNormalizer:
         """What renders the slide of which the sample shows tiles, at config.quality."""
         of_slide = config.model_copy(update={"per_tile": False})  # it knows no other way
-        white = white_levels(sampled(sample_NHW3, of_slide)[None], config.white_level)[0]
+        tissue = look_at(sampled(sample_NHW3, of_slide)[None], of_slide)
+        if num_counted(tissue.is_stained_GP)[0] and not has_color(tissue)[0]:
+            return PassThrough(NO_COLOR)
+        white = tissue.white_G3[0]
         style: Tensor | None = None
         if self.student.is_told:
             stains, problem = estimate_stains(sample_NHW3, TOLD)

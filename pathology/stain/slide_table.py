@@ -54,7 +54,8 @@ def fit_grid(
     multiple_px = int(getattr(teacher, "multiple_px", 1))
     margin = int(getattr(teacher, "margin_px", len(kernel) // 2))
     pieces = _middles(sample_NHW3, CROP_PX + 2 * margin)
-    inner = slice(margin, pieces.shape[1] - margin), slice(margin, pieces.shape[2] - margin)
+    seen = (min(margin, edge // 4) for edge in pieces.shape[1:3])  # of small tiles what there is
+    inner = tuple(slice(part, -part or None) for part in seen)
     step = max(1, int(np.ceil(np.sqrt(len(pieces) * CROP_PX**2 / max_pixels))))
     colors, wanted = [], []
     painted = paint(teacher, pieces, multiple_px, device, style_S)

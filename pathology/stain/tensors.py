@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pathology.stain.matrix import Pixels
 
+LEAST_PX = 16
 CPU_PIXELS = 4 << 16  # four tiles of 256 px; of twice as many, features do not fit the cache
 PIXELS = 16 << 16  # on other devices
 
@@ -44,7 +45,8 @@ def paint(
     style_S      of the slide, for a network that is told it
     """
     height, width = tiles_NHW3.shape[1:3]
-    bottom, right = -height % multiple_px, -width % multiple_px
+    least = max(LEAST_PX, 2 * multiple_px)  # what the networks can mirror at their borders
+    bottom, right = (max(-edge % multiple_px, least - edge) for edge in (height, width))
     pixels = CPU_PIXELS if device == "cpu" else PIXELS
     at_once = max(1, pixels // max(1, height * width))
     for start in range(0, len(tiles_NHW3), at_once):

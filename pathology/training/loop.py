@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pathology.core.artifact import alone_in, publish
+from pathology.core.errors import ArtifactError
 from pathology.core.state import load_state, save_state
 
 Batch = TypeVar("Batch", contravariant=True)
@@ -106,7 +107,10 @@ def resume(
     Returns the step to go on from, and whether training had come to its end.
     """
     path = folder / "checkpoint.pt"
-    state = load_state(path) if path.is_file() else {}
+    try:
+        state = load_state(path) if path.is_file() else {}
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}. Delete it, and training starts anew") from error
     if state.get("recipe") != recipe:
         if is_first:
             (folder / "metrics.jsonl").unlink(missing_ok=True)

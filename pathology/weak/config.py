@@ -104,7 +104,7 @@ class WeakConfig(StageConfig):
     encoder_blocks: int | None = Field(default=None, ge=0)
     batch_norm: Literal["frozen", "batch"] = "frozen"
     weight_decay: float = Field(default=1e-4, ge=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -15,12 +15,12 @@ from pathology.core.artifact import (
     content_digest,
     fingerprint,
     publish,
-    require_file_place,
     sha256_of,
     sweep_scratch,
 )
 from pathology.core.errors import ArtifactError
 from pathology.core.geometry import TileSpec
+from pathology.core.output_place import require_file_place
 
 
 def test_a_fingerprint_follows_every_setting_and_input() -> None:
@@ -147,3 +147,14 @@ def test_a_folder_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:
         other.wait()
         with alone_in(tmp_path):
             assert not list(tmp_path.iterdir())
+
+
+def test_files_of_an_input_folder_are_not_replaced(tmp_path: Path) -> None:
+    for name in ("a.png", "slide.svs", "features.h5", "process_list.csv", "run.json"):
+        (tmp_path / name).touch()
+        with pytest.raises(ArtifactError, match=f"{name}: belongs to"):
+            require_file_place(tmp_path / name, tmp_path)
+        require_file_place(tmp_path / name, tmp_path / "other")
+    for name in ("style.json", "model.pt", "styles.csv"):
+        (tmp_path / name).touch()  # made by such a command before
+        require_file_place(tmp_path / name, tmp_path)

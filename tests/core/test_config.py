@@ -8,6 +8,8 @@ import pytest
 
 from pathology.core.config import load_config, to_yaml
 from pathology.core.errors import ConfigError
+from pathology.slides.ome_writer import PyramidConfig
+from pathology.stain.cycle_config import CycleConfig
 from pathology.tiling.config import TilingConfig
 
 
@@ -83,3 +85,34 @@ def test_settings_survive_their_own_yaml(tmp_path: Path) -> None:
     path = tmp_path / "again.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert load_config(TilingConfig, path) == config
+
+
+@pytest.mark.parametrize(("text", "said"), [("444", ""), ("443", "'444', '422' or '420'")])
+def test_a_number_may_be_given_for_a_word_that_looks_like_it(text: str, said: str) -> None:
+    if said:
+        with pytest.raises(ConfigError, match=said):
+            load_config(PyramidConfig, None, [f"subsampling={text}"])
+    else:
+        assert load_config(PyramidConfig, None, [f"subsampling={text}"]).subsampling == text
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["crop_px=64", "tile_px=32"], "crop_px=64 is more than tile_px=32"),
+        (["student.crop_px=300"], "student.crop_px=300 is more than tile_px=256"),
+        (["crop_px=18", "generator.num_downsamples=2"], "crop_px=18 is no multiple of 4"),
+        (["crop_px=16", "weights.pool_px=32"], "pool_px=32 is more than crop_px"),
+        (["crop_px=16", "discriminator.num_layers=5"], "halve it 5 times: at least 64"),
+        (
+            ["crop_px=16", "generator.num_downsamples=4", "generator.block_px=3"],
+            "halve it 4 times: at least 32",
+        ),
+        (["seed=-1"], "greater than or equal to 0"),
+    ],
+)
+def test_crops_that_the_stain_networks_cannot_take_are_refused(
+    settings: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(CycleConfig, None, settings)

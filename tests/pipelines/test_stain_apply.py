@@ -272,3 +272,63 @@ def test_no_input_is_its_own_output(slides: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is the run itself"):
         jobs_of(look_at(run), run)
     assert len(jobs_of(look_at(run), run / "stain")) == 1
+
+
+def test_runs_and_stores_are_not_written_into(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "run" / "tiles" / "s.zarr", he_tiles(4))
+    run, other = store.parents[1], tmp_path / "other"
+    other.mkdir()
+    for folder in (run, other):
+        (folder / "process_list.csv").write_text("slide_id,status\ns,done\n")
+        with pytest.raises(ArtifactError, match="a tiling run, whose files would be replaced"):
+            jobs_of(look_at(run), folder, "tiles")
+    for place in (store, store / "inside"):
+        with pytest.raises(ArtifactError, match="inside of the tile store"):
+            jobs_of(look_at(store), place)
+    with pytest.raises(ArtifactError, match=r"a file\. Give the name of a folder"):
+        jobs_of(look_at(run), run / "process_list.csv")
+
+
+def test_a_folder_is_not_replaced_by_a_file(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.ome.tiff").mkdir()
+    with pytest.raises(ArtifactError, match=r"a folder\. Give the name of a file"):
+        apply(slides / "s0.tif", "--out", tmp_path / "a.ome.tiff")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_one_slide_by_a_network_in_processes(slides: Path, tmp_path: Path) -> None:
+    """What is known of the slide, weights among it, comes back from a process that has ended."""
+    make_model(mpp=0.25).save(tmp_path / "m.pt")
+    words = (slides / "s0.tif", "--model", tmp_path / "m.pt", "--quality", "teacher")
+    found = []
+    for workers in (0, 2):
+        out = tmp_path / f"{workers}.ome.tiff"
+        code, said = apply(*words, "--out", out, "--workers", workers)
+        assert code == 0, said
+        with openslide.OpenSlide(out) as slide:
+            found.append(np.asarray(slide.read_region((0, 0), 0, slide.dimensions)))
+    assert np.array_equal(*found)
+
+
+def test_pictures_of_like_names_stay_apart(tmp_path: Path) -> None:
+    """x/y and x__y, and a.png, a.jpg and a.jpg.png: each has a row and a file of its own."""
+    folder = tmp_path / "in"
+    (folder / "x").mkdir(parents=True)
+    names = ["x/y.png", "x__y.png", "a.png", "a.jpg", "a.jpg.png"]
+    for seed, name in enumerate(names):
+        Image.fromarray(tissue_pixels(100, 80, seed=seed)).save(folder / name)
+    code, said = apply(folder, "--out", tmp_path / "out", "--workers", 0)
+    assert code == 0 and f"{len(names)} pictures normalized" in said, said
+    assert len(rows_of(tmp_path / "out")) == len(names)
+    assert len(list((tmp_path / "out").rglob("*.png"))) == len(names)
+
+
+def test_a_picture_keeps_its_resolution(tmp_path: Path) -> None:
+    pixels = Image.fromarray(tissue_pixels(100, 80))
+    pixels.save(tmp_path / "a.png", dpi=(25_400 / 0.5,) * 2)
+    pixels.save(tmp_path / "b.png")
+    for name, dpi in (("a", 50_800), ("b", None)):
+        apply(tmp_path / f"{name}.png", "--out", tmp_path / f"{name}_out.png", "--workers", 0)
+        with Image.open(tmp_path / f"{name}_out.png") as made:
+            found = made.info.get("dpi")
+        assert (found is None) if dpi is None else (abs(found[0] / dpi - 1) < 1e-3)

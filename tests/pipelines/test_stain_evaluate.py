@@ -23,13 +23,14 @@ from pathology.tiling.store import TileWriter, encode_tile, open_tiles
 from pipelines.stain_evaluate import (
     evaluate_stain,
     measure_all,
+    problem_lines,
     summary_lines,
     write_evaluation,
 )
 from pipelines.stain_measure import borders_of, measure_slide, target_profile
 from pipelines.stain_models import NamedModel, load_models
 from pipelines.tile_samples import SlideTiles
-from tests.conftest import tissue_pixels
+from tests.conftest import tissue_pixels, write_pyramid
 from tests.in_process import pathology
 from tests.stain.synthetic import MATRIX, he_tiles
 from tests.stain.test_learned import QUALITIES, make_model
@@ -300,8 +301,46 @@ def test_models_have_names_of_their_own(tmp_path: Path) -> None:
     one = model_file(tmp_path / "m.json", MATRIX)
     (tmp_path / "b").mkdir()
     other = model_file(tmp_path / "b" / "m.json", OTHER)
-    models = load_models([one, other, f"{one}:teacher"])
-    assert [model.name for model in models] == ["none", "m", "m (2)", "m teacher"]
+    make_model().save(tmp_path / "c.pt")
+    models = load_models([one, other, f"{tmp_path / 'c.pt'}:teacher"])
+    assert [model.name for model in models] == ["none", "m", "m (2)", "c teacher"]
     assert len({model.fingerprint for model in models}) == 4
+    with pytest.raises(StainError, match="teacher is of learned models"):
+        load_models([f"{one}:teacher"])
     with pytest.raises(PathologyError, match="cannot be read"):
         load_models([str(tmp_path / "nothing.json")])
+
+
+def test_slides_are_cut_at_the_resolution_that_a_learned_model_takes(tmp_path: Path) -> None:
+    slides, targets = tmp_path / "slides", tmp_path / "targets"
+    for folder, seed in ((slides, 0), (targets, 1)):
+        folder.mkdir()
+        write_pyramid(folder / "s.tif", tissue_pixels(2400, 2000, seed=seed))  # 0.25 um/px
+    make_model(mpp=0.4).save(tmp_path / "m.pt")
+    config = StainEvaluationConfig(size_px=64, tiles_per_slide=4, num_resamples=100)
+    found = evaluate_stain(slides, targets, [str(tmp_path / "m.pt")], tmp_path / "e", config)
+    assert not found.problems
+    assert [row.problem for row in found.slides] == ["", ""]
+
+
+def test_what_could_not_be_measured_is_said(tmp_path: Path) -> None:
+    models = [NamedModel("none"), NamedModel("m", make_model(mpp=1.0))]
+    tiles = he_tiles(4)
+    given = slide("a", tiles)
+    found = measure_all([given], [slide("t", tiles)], models, CONFIG)
+    assert problem_lines(found) == [
+        "not measured: a: m: the model is for 1 um/px, the tiles have 0.5"
+    ]
+
+
+@pytest.mark.parametrize("name", ["slides.csv", "run.json"])
+def test_tables_of_other_work_are_not_replaced(
+    folders: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    """A manifest is called slides.csv, too."""
+    (tmp_path / name).write_text("label\nadenoma\n")
+    with pytest.raises(ArtifactError, match=f"{name} lies there and would be replaced"):
+        evaluate_stain(folders[0], folders[1], [], tmp_path, CONFIG)
+    assert (tmp_path / name).read_text() == "label\nadenoma\n"
+    for _ in range(2):  # its own tables are
+        evaluate_stain(folders[0], folders[1], [], tmp_path / "own", CONFIG)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pathology.core.errors import PathologyError
+from pathology.evaluation.stain_config import StainEvaluationConfig
 from pathology.stain.config import StainConfig
 from pathology.stain.macenko import TEXTBOOK
 from pathology.stain.saved_style import StainError
@@ -18,6 +19,9 @@ from pipelines.stain_pairs import read_pairs, score_pairs
 from pipelines.stain_recipe import Recipe
 from tests.conftest import tissue_pixels
 from tests.stain.synthetic import he_tiles
+from tests.stain.test_learned import make_model
+
+EVALUATION = StainEvaluationConfig()
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -55,7 +59,7 @@ def test_pairs_of_a_table_undo_their_shifts(tmp_path: Path) -> None:
         ("10", "p", (3, -2)),
         ("11", "q", (0, 0)),
     ]
-    rows = list(score_pairs(pairs, [NamedModel("none")], StainConfig()))
+    rows = list(score_pairs(pairs, [NamedModel("none")], EVALUATION, []))
     assert [row.ssim for row in rows] == [1, 1]
 
 
@@ -94,7 +98,7 @@ def test_no_pairs_and_lost_pictures_are_errors(folders: tuple[Path, Path], tmp_p
         read_pairs(tmp_path / "empty", folders[0])
     table = write_csv(tmp_path / "pairs.csv", "source,reference\nlost.png,source/0.png\n")
     with pytest.raises(PathologyError, match="lost"):
-        list(score_pairs(read_pairs(table, tmp_path), [NamedModel("none")], StainConfig()))
+        list(score_pairs(read_pairs(table, tmp_path), [NamedModel("none")], EVALUATION, []))
 
 
 def test_a_source_that_is_normalized_is_not_normalized_again(
@@ -103,6 +107,18 @@ def test_a_source_that_is_normalized_is_not_normalized_again(
     source, references = folders
     apply_recipe(look_at(source), tmp_path / "styled", Recipe(TEXTBOOK, StainConfig()))
     pairs = read_pairs(references, tmp_path / "styled")
-    assert len(list(score_pairs(pairs, [NamedModel("none")], StainConfig()))) == 2
+    assert len(list(score_pairs(pairs, [NamedModel("none")], EVALUATION, []))) == 2
     with pytest.raises(StainError, match="is normalized already"):
-        list(score_pairs(pairs, [NamedModel("none"), NamedModel("m", TEXTBOOK)], StainConfig()))
+        list(score_pairs(pairs, [NamedModel("none"), NamedModel("m", TEXTBOOK)], EVALUATION, []))
+
+
+def test_a_model_for_another_resolution_is_not_shown_pairs(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Pictures that state none are of the resolution that is said for all."""
+    pairs, problems = read_pairs(folders[1], folders[0]), []
+    config = StainEvaluationConfig(assume_mpp=0.25)
+    models = [NamedModel("none"), NamedModel("m", make_model(mpp=0.5))]
+    rows = list(score_pairs(pairs, models, config, problems))
+    assert {row.model for row in rows} == {"none"}
+    assert problems == [("source", "pairs, m: the model is for 0.5 um/px, the tiles have 0.25")]

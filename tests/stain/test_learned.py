@@ -295,3 +295,37 @@ def test_a_store_of_another_resolution_is_refused(tmp_path: Path) -> None:
         store, tmp_path / "out" / "slide.zarr", make_model(0.5), StainConfig()
     )
     assert outcome.status == "done"
+
+
+@pytest.mark.parametrize("size", [64, 160])
+def test_the_table_learns_from_tiles_smaller_than_what_the_network_looks_at(size: int) -> None:
+    deep = {"width": 4, "num_downsamples": 2, "num_blocks": 4, "block_px": 3}
+    config = CycleConfig.model_validate({**CONFIG.model_dump(), "generator": deep})
+    learned = make_model(config=config)
+    assert learned.teacher.margin_px > size / 4
+    style = torch.from_numpy(slide_vector(he_tiles(4, size)))
+    student = student_grid(learned.student, 9, style)
+    grid = fit_grid(learned.teacher, learned.student, he_tiles(4, size), 9, 100_000, style_S=style)
+    assert np.abs(grid - student).max() > 0.5  # of 255; 0 where nothing is looked at
+
+
+@pytest.mark.parametrize("kind", [{"condition": "none"}, {"intermediate": "grey"}])
+def test_grey_slides_pass_whatever_the_network_is_told(kind: dict[str, str]) -> None:
+    config = CycleConfig.model_validate({**CONFIG.model_dump(), "is_source_told": False, **kind})
+    learned = make_model(config=config)
+    tiles = he_tiles(4)
+    grey = np.repeat(tiles.mean(axis=3, keepdims=True).astype(np.uint8), 3, axis=3)
+    for quality in QUALITIES:
+        asked = StainConfig(quality=quality)
+        assert learned.for_slide(grey, asked).problem == "its tissue shows no color"
+        assert not learned.for_slide(tiles, asked).problem
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_slivers_of_pictures_are_rendered(quality: str) -> None:
+    deep = {"width": 4, "num_downsamples": 3, "num_blocks": 1, "block_px": 3}
+    config = CycleConfig.model_validate({**CONFIG.model_dump(), "generator": deep})
+    learned = make_model(config=config)
+    normalizer = learned.for_slide(he_tiles(4), StainConfig(quality=quality))
+    sliver = he_tiles(1, 200)[:, :3]
+    assert normalizer.render(sliver).tiles.shape == (1, 3, 200, 3)
