@@ -16,6 +16,7 @@ from pathology.adapt.config import AdaptConfig
 from pathology.adapt.domain_norm import encoder_of, has_two
 from pathology.adapt.network import TARGET, DomainClassifier
 from pathology.core.manifest import SlideRecord
+from pathology.core.output_place import run_folder
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.models.card import ModelCard, save_classifier, taught_by
 from pathology.models.encoder import Encoder
@@ -123,11 +124,6 @@ def train_adapt(
         }  # fmt: skip
         write_run_record(folder / "run.json", started, facts, environment())
     return card
-
-
-def run_folder(out: Path) -> Path:
-    """Where what belongs to the training of a model lies: OUT.run beside it."""
-    return out.with_name(f"{out.stem}.run")
 
 
 def assumed_mpp(out: Path) -> float | None:

@@ -92,11 +92,11 @@ def train_adapt(
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
-    from pathology.core.output_place import require_file_place
+    from pathology.core.output_place import require_file_place, run_folder
     from pipelines.adapt_features import look_at_domain
     from pipelines.adapt_processes import launched, read_together
     from pipelines.adapt_scores import score_lines
-    from pipelines.adapt_train import AdaptOptions, Domains, has_twin, read_domains, run_folder
+    from pipelines.adapt_train import AdaptOptions, Domains, has_twin, read_domains
     from pipelines.adapt_train import train_adapt as run_training
     from pipelines.first_process import is_first, tell
     from pipelines.given_mpp import MAX_TILE_MPP, require_mpp

@@ -98,13 +98,15 @@ def features(
             on_tiles=shown.step,
             on_slide=lambda outcome: shown.item(outcome.line()),
         )
-    num_tiles = sum(row.num_tiles for row in found if row.status in ("done", "kept"))
+    done = [row for row in found if row.status in ("done", "kept")]
+    num_tiles, num = sum(row.num_tiles for row in done), sum(row.num_tiles > 0 for row in done)
     failed = [row for row in found if row.status == "failed"]
     print(
-        f"{out}: features of {num_tiles:,} tiles of {len(found) - len(failed)} slides"
+        f"{out}: features of {num_tiles:,} tiles of {num} slides"
         + (f"; {len(failed)} slides failed, see {out / 'features.csv'}" if failed else "")
     )
-    print(f"Next: pathology train weak {quote(str(out))} --labels MANIFEST --out MODEL")
+    if num:
+        print(f"Next: pathology train weak {quote(str(out))} --labels MANIFEST --out MODEL")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -120,7 +122,7 @@ def splits(
     val_share: Annotated[
         float, typer.Option(min=0.05, max=0.5, help="Set aside with --leave-centres-out.")
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
 ) -> None:
     """Split slides by case, grades and centres spread evenly, into folds or centre by centre.
 
@@ -182,6 +184,10 @@ def train_weak(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write MODEL.run/tensorboard.")
     ] = False,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where relative paths of the oracle's maps start."),
+    ] = None,
 ) -> None:
     """Learn to grade tiles from the diagnoses of slides alone.
 
@@ -212,6 +218,7 @@ def train_weak(
     options = WeakOptions(
         device=device, num_devices=devices, precision=precision, splits=splits,
         val_share=val_share, weights=weights, start=start, tensorboard=tensorboard,
+        data_root=data_root,
     )  # fmt: skip
     plan = plan_weak(run, labels, settings, options, tell)
     num_steps, num_tiles = plan.num_steps, plan.tiles_per_step

@@ -41,9 +41,9 @@ def predict(
 ) -> None:
     """Grade tiles and slides.
 
-    Columns: slide_id, l0_x, l0_y, l0_edge (level-0 pixels), and prob_<grade>, benign first. Slides
+    Columns: slide_id, l0_x, l0_y, l0_edge (level-0 pixels), `prob_<grade>`, benign first. Slides
     have a grade, probabilities, and an entropy from 0 (sure) to 1; is_taught says whether MODEL
-    learned from them, is_picture whether they are flat pictures, own_<grade> what a method that
+    learned from them, is_picture whether they are flat pictures, `own_<grade>` what a method that
     pools or attends makes of them itself. A slide that cannot be read has a row that says why.
     Example:
 
@@ -53,17 +53,16 @@ def predict(
     Slides are tiled into <CSV's name>.tiles, which may be deleted afterwards, or kept: then the
     next call with the same slides only tiles what is new.
     """
-    from pathology.core.output_place import require_file_place
     from pathology.training.fabric import device_of
     from pipelines.given_mpp import require_mpp
     from pipelines.grade_maps import draw_maps
     from pipelines.predict import predict as run_prediction
-    from pipelines.prediction_tables import slides_table
+    from pipelines.prediction_tables import require_table_place, slides_table
     from pipelines.progress import progress
     from pipelines.tile_for_model import CutOptions, has_tiles, tile_for_model
     from pipelines.weak_inputs import num_slides
 
-    require_file_place(out, model, source, weights)
+    require_table_place(out, model, source, weights)
     require_mpp(assume_mpp, "--assume-mpp")
     only = None
     if not has_tiles(source):
@@ -91,7 +90,8 @@ def predict(
         print(f"{len(failed)} slides have no grade, see problem in {slides_table(out)}")
     if maps is not None:
         print(f"Maps: {len(draw_maps(out, maps))} pictures in {maps}")
-    print(f"Next: pathology evaluate {quote(str(out))} --labels MANIFEST --out DIR")
+    if len(failed) < len(found):
+        print(f"Next: pathology evaluate {quote(str(out))} --labels MANIFEST --out DIR")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -125,6 +125,9 @@ def evaluate(
             "was told is known from CSV's .run.json, where that lies beside it.",
         ),
     ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where relative paths of maps start.")
+    ] = None,
 ) -> None:
     """Judge predictions: slides by their labels; tiles by maps of grades, where there are any.
 
@@ -151,7 +154,7 @@ def evaluate(
     from pipelines.evaluate import evaluate as judge
     from pipelines.evaluate_levels import ALL
 
-    found = judge(predictions, labels, out, split, parse_class_map(class_map or ()))
+    found = judge(predictions, labels, out, split, parse_class_map(class_map or ()), root=data_root)
     print(f"Judged: {judged_slides(found)}")
     for level, name in NAMES.items():
         figures = found.get(level, {}).get(ALL)

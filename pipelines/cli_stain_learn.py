@@ -58,6 +58,7 @@ def stain_train(
         pathology stain train RUN --target RUN_C --out style.pt --set 'holdout_centres=[centre4]'
     """
     from pathology.core.config import load_config
+    from pathology.core.output_place import run_folder
     from pathology.stain.cycle_config import CycleConfig
     from pipelines.first_process import is_first, tell
     from pipelines.given_mpp import require_mpp
@@ -85,7 +86,7 @@ def stain_train(
     tell(f"{out}: trained, fingerprint {model.fingerprint}")
     for quality, found in model.card.fidelity.items():
         tell(f"  {quality} to teacher: PSNR {found.psnr:.1f} dB, SSIM {found.ssim:.3f}")
-    run = f"{out.with_name(out.stem)}.run"
+    run = run_folder(out)
     tell(f"Look at {run}/panel.png, panels and curves.png (research use only)")
     tell(f"Next: pathology stain apply INPUT --model {quote(str(out))} --out OUT")
 

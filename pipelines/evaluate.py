@@ -39,6 +39,7 @@ from pipelines.evaluate_taught import (
 from pipelines.left_out import Reason, facts_of, left_out, table_of
 
 SHOWN = ("balanced_accuracy", "auroc", "kappa")
+MAX_TOLD = 5
 NAMES = {"slide": "slides", "slide_own": "slides_own", "tile": "tiles"}  # of levels, for files
 
 
@@ -49,6 +50,7 @@ def evaluate(
     part: str = "",
     class_map: Mapping[str, str] = MappingProxyType({}),
     *,
+    root: Path | None = None,
     is_brief: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def evaluate(
     part  of the manifest's column split that is judged; empty: test where any slide is marked so,
           else all slides, of which those that taught the model are left out
     class_map  a label's name among the grades, where it has another; others as the model has them
+    root  where relative paths of maps start; None: where the manifest lies
     is_brief   figures alone, without their intervals and plots, which take most of the time
     say   told which slides are left out, a line for each reason
 
@@ -75,6 +78,7 @@ def evaluate(
         record.slide_id: replace(record, label=known_as.get(record.label, record.label))
         for record in manifest.slides
     }
+    part = part.lower()
     asked, (part, records) = part, _of_part(everyone, part, len(paths))
     answers = read_answers(paths, everyone, records)
     if not _in_common(answers, records):
@@ -87,16 +91,18 @@ def evaluate(
     others = left_out(names, answers.tiles, answers.slides, manifest, judged.records)
     reasons = {"taught": judged.left, **others}
     records = _known(judged.records, reasons["unknown_labels"])
+    lost: dict[str, str] = {}
     levels = {
         "slide": slide_level(answers.slides, records),
         "slide_own": own_level(answers.slides, records),
-        "tile": tile_level(answers.tiles, answers.slides, records, labels.parent),
+        "tile": tile_level(answers.tiles, answers.slides, records, root or labels.parent, lost),
     }
     if not len(levels["slide_own"].truth_N):
         del levels["slide_own"]  # a method of tiles, or a model that was adapted
     out.mkdir(parents=True, exist_ok=True)
+    _remove_pictures(out)
     lines = [reason.line() for reason in reasons.values() if reason.slides]
-    for line in [*lines, *_flattering(judged)]:
+    for line in [*lines, *_flattering(judged), *_lost(lost)]:
         say(line)
     problems = zip(answers.slides.slide_ids, answers.slides.problems, strict=True)
     facts: dict[str, Any] = {
@@ -108,6 +114,7 @@ def evaluate(
         "not_judged": lines,
         "judged_taught": judged.taught,
         "problems": {name: problem for name, problem in problems if problem},
+        "no_tile_truth": lost,
         "tile_truth": tile_truth(answers.tiles, answers.slides, records),
         **facts_of(reasons),
         "confusion": {level: items.confusion() for level, items in levels.items()},
@@ -138,6 +145,20 @@ def judged_slides(facts: Mapping[str, Any]) -> str:
     if facts["judged_taught"] is None:
         said += "; which of them taught the model is not known"
     return said
+
+
+def _remove_pictures(out: Path) -> None:
+    """Remove those of an earlier evaluation, of which this one may draw fewer."""
+    for name in NAMES.values():
+        for path in (out / f"{name}.png", out / f"{name}_by_centre.png"):
+            path.unlink(missing_ok=True)
+
+
+def _lost(problems: Mapping[str, str]) -> list[str]:
+    """A line for each of the first slides whose tiles cannot be judged, though they have a map."""
+    lines = [f"tiles not judged: {name}: {why}" for name, why in [*problems.items()][:MAX_TOLD]]
+    num_more = len(problems) - MAX_TOLD
+    return [*lines, f"tiles not judged: of {num_more} more slides"] if num_more > 0 else lines
 
 
 def _draw(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pathology.core.errors import SlideError
 from pathology.core.manifest import SlideRecord
 from pathology.evaluation.grading import (
     CaseCounts,
@@ -114,9 +115,11 @@ def tile_level(
     slides: SlidePredictions,
     records: dict[str, SlideRecord],
     root: Path,
+    problems: dict[str, str],
 ) -> Items:
     """Tiles of the slides that are judged, with their truth where it is known.
 
+    problems  gets why the truth of a slide's tiles is not, though the manifest names a map
     Maps of grades say it; or a picture's label, which all of it has. A slide's label is that of its
     worst tissue, and no tile's.
     """
@@ -132,9 +135,13 @@ def tile_level(
         limit[rows] = tiles.grades.index(record.label) if record.label else -1
         if has_truth(record):
             width, height = slides.l0_size_S2[place[name]].tolist()
-            truth[rows] = truth_of_tiles(
-                record, tiles.l0_xy[rows], int(tiles.l0_edge_N[rows][0]), (width, height), root
-            )
+            edge, size = int(tiles.l0_edge_N[rows][0]), (width, height)
+            try:
+                truth[rows] = truth_of_tiles(
+                    record, tiles.l0_xy[rows], edge, size, root, tiles.grades
+                )
+            except SlideError as fault:
+                problems[name] = fault.reason
         elif slides.is_picture[place[name]]:
             truth[rows] = limit[rows]
     known = np.array([name in records for name in tiles.slide_N], np.bool_)

@@ -20,6 +20,7 @@ from pipelines.prediction_tables import (
     TilePredictions,
     read_slide_predictions,
     read_tile_predictions,
+    run_record,
     slides_table,
 )
 from pipelines.tile_truth import has_truth
@@ -142,7 +143,7 @@ def _digests_of_run(path: Path) -> set[str]:
 def _said_by_run(path: Path, name: str) -> Any:
     """A fact of the record that predict left beside a table; None where there is none."""
     try:
-        return json.loads(path.with_suffix(".run.json").read_text(encoding="utf-8")).get(name)
+        return json.loads(run_record(path).read_text(encoding="utf-8")).get(name)
     except (OSError, ValueError, AttributeError):
         return None  # written before, or not taken along
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ConfigError, PathologyError, SlideError, reason_of
+from pathology.core.table import dialect_of
 from pathology.interop.graded_tiles import GradedTiles, export_regions, export_tiles
 from pathology.interop.heatmap_tiff import export_heatmap
 from pipelines.export import ExportOutcome
 from pipelines.grade_maps import draw_map
 from pipelines.graded_slides import graded_slides
-from pipelines.prediction_tables import dialect_of, slides_table
+from pipelines.prediction_tables import slides_table
 
 FORMATS = ("geojson", "regions", "ome-tiff", "png", "parquet")
 

@@ -12,8 +12,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pathology.core.errors import ArtifactError
+from pathology.core.table import dialect_of
 from pathology.viewer.overlay import Overlay
-from pipelines.prediction_tables import PREFIX, check_tiles, dialect_of, read_rows
+from pipelines.prediction_tables import PREFIX, check_tiles, read_rows
 
 PLACES = ("slide_id", "l0_x", "l0_y", "l0_edge")
 

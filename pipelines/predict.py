@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from pathology.core.artifact import alone_in, publish, write_text
 from pathology.core.errors import ArtifactError, reason_of
-from pathology.core.output_place import require_file_place
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.slide_digest import digests_of
 from pathology.core.table import csv_text
@@ -27,7 +26,10 @@ from pipelines.classifier import Classifier, load_for_use
 from pipelines.prediction_tables import (
     OWN_PREFIX,
     PREFIX,
+    beside,
     entropy_of,
+    require_table_place,
+    run_record,
     slides_table,
     sureness,
 )
@@ -91,7 +93,7 @@ def predict(
     Slides are scored in turn and kept, so that a stopped run goes on. Raises ContractError where
     tiles are not what the model was taught on, ArtifactError where OUT is a folder or an input.
     """
-    require_file_place(out, model_path, path, weights)
+    require_table_place(out, model_path, path, weights)
     started, (kind, slides, problems) = now(), read_tiled(path)
     problems += without_tiles(path, kind)
     is_of_maps = any(slide.tiles.blocks_left for slide in slides)
@@ -101,7 +103,7 @@ def predict(
     failed = [line.partition(": ")[::2] for line in problems]
     grades = [SlideGrade(name, problem=said) for name, said in failed if _is_meant(name, only)]
     slides = [slide for slide in slides if _is_meant(slide.record.slide_id, only)]
-    parts = out.with_name(f".{out.stem}.{classifier.fingerprint}.parts")
+    parts = out.with_name(f".{beside(out, '').name}.{classifier.fingerprint}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     for grade in grades:
         on_slide(grade)
@@ -115,7 +117,7 @@ def predict(
         "seconds": asdict(spent), "taught": classifier.card.taught,
         "class_map": classifier.card.settings.get("class_map", {}),
     }  # fmt: skip
-    write_run_record(out.with_suffix(".run.json"), started, facts, environment())
+    write_run_record(run_record(out), started, facts, environment())
     _sweep(out)
     if spent.num_tiles:
         say(spent.line())
@@ -174,7 +176,7 @@ def _own_part_of(slide: TiledSlide, parts: Path) -> Path:
 
 def _sweep(out: Path) -> None:
     """Remove what is kept of this table's slides, by this model and by earlier ones."""
-    name = re.compile(rf"\.{re.escape(out.stem)}\.[0-9a-f]{{12}}\.parts")
+    name = re.compile(rf"\.{re.escape(beside(out, '').name)}\.[0-9a-f]{{12}}\.parts")
     for parts in filter(lambda path: name.fullmatch(path.name), out.parent.glob(".*.parts")):
         with contextlib.suppress(ArtifactError, FileNotFoundError), alone_in(parts):
             shutil.rmtree(parts, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathology.core.errors import ArtifactError, ManifestError
-from pathology.core.table import Table, delimiter_of, read_csv
+from pathology.core.output_place import require_file_place
+from pathology.core.table import Table, read_csv
 
+KINDS = (".csv", ".parquet")  # of tables
 PREFIX, OWN_PREFIX = "prob_", "own_"
 SUM_TOLERANCE = 0.05  # of probabilities with two decimals, of ten classes
 ANSWERS = {"true": True, "false": False}  # in a column; others are not known
-FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,33 @@ class SlidePredictions:
 
 def slides_table(out: Path) -> Path:
     """Where the table of slides lies: predictions.slides.csv beside predictions.csv."""
-    return out.with_name(f"{out.stem}.slides.csv")
+    return beside(out, ".slides.csv")
+
+
+def run_record(out: Path) -> Path:
+    """Where the record of the prediction lies: predictions.run.json beside predictions.csv."""
+    return beside(out, ".run.json")
+
+
+def beside(out: Path, ending: str) -> Path:
+    """What belongs to a table, named after all of its name but its kind."""
+    stem = out.stem if out.suffix.lower() in KINDS else out.name
+    return out.with_name(stem + ending)
+
+
+def require_table_place(out: Path, *inputs: Path | None) -> None:
+    """Raise ArtifactError where a table, or what belongs to it, would replace something else."""
+    require_file_place(out, *inputs)
+    table = slides_table(out)
+    require_file_place(table, *inputs)
+    require_file_place(run_record(out), *inputs)
+    if table.is_file():
+        with table.open(encoding="utf-8-sig", errors="replace") as stream:
+            if PREFIX not in stream.readline():
+                raise ArtifactError(
+                    f"{table}: lies there, is no table of predictions, and would be replaced. "
+                    "Give --out another name"
+                )
 
 
 def read_tile_predictions(path: Path) -> TilePredictions:
@@ -210,18 +236,6 @@ def read_rows(path: Path) -> Table:
         return read_csv(path)
     except ManifestError as error:
         raise ArtifactError(str(error)) from error
-
-
-def dialect_of(path: Path) -> tuple[str, str]:
-    """What stands between a table's cells and within its fractions: comma and dot, if not told.
-
-    Spreadsheets of some countries write semicolons and 0,5.
-    """
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        text = stream.read(FIRST_CHARACTERS)
-    delimiter = delimiter_of(text)
-    is_comma = delimiter != "," and re.search(rf"{delimiter}0,\d", text) is not None
-    return delimiter, "," if is_comma else "."
 
 
 def _are_probabilities(values_NC: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pathology.core.errors import ArtifactError
+from pathology.core.output_place import run_folder
 from pathology.evaluation.sections import (
     Facts,
     Picture,
@@ -57,7 +58,7 @@ def _slides(folder: RunFolder) -> Section | None:
         (folder.evaluation / "slides.png", "Slides: confusion, curves of every step, calibration."),
         (folder.evaluation / "tiles.png", "Tiles, where their own grade is known."),
         (folder.evaluation / "slides_by_centre.png", "Slides of each centre, with intervals."),
-        (folder.weak.with_name(f"{folder.weak.stem}.run") / "curves.png", "Training."),
+        (run_folder(folder.weak) / "curves.png", "Training."),
     ]
     text = [
         "A classifier of tiles was taught by the slides' diagnoses alone, and grades slides by its "

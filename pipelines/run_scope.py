@@ -11,11 +11,12 @@ from pathlib import Path
 from pathology.adapt.config import AdaptConfig
 from pathology.core.artifact import content_digest
 from pathology.core.config import StageConfig
+from pathology.core.output_place import run_folder
 from pathology.models.card import load_classifier
 from pathology.training.fabric import device_of
 from pipelines.adapt_domains import AdaptOptions, Domains, read_domains
 from pipelines.adapt_processes import launched, read_together
-from pipelines.adapt_train import assumed_mpp, has_twin, run_folder, train_adapt
+from pipelines.adapt_train import assumed_mpp, has_twin, train_adapt
 from pipelines.adapt_weights import weights_of
 from pipelines.evaluate import evaluate
 from pipelines.first_process import is_first, tell

@@ -22,6 +22,7 @@ from pathology.viewer.repaint import FitSlide
 from pathology.viewer.scene import Scene, ViewedSlide
 from pipelines.listening import listen
 from pipelines.overlay_table import SlideSaid, read_overlays, read_slides_said
+from pipelines.prediction_tables import slides_table
 from pipelines.tables import read_process_list
 
 PREDICTIONS = "predictions.csv"
@@ -138,7 +139,7 @@ def with_predictions(slides: Iterable[ViewedSlide], table: Path) -> list[ViewedS
     slides, overlays = list(slides), read_overlays(table)
     if overlays and not overlays.keys() & {slide.slide_id for slide in slides}:
         raise ArtifactError(f"{table}: none of its slides is in the run. Give the run's own table")
-    grades = read_slides_said(table.with_name(f"{table.stem}.slides.csv"))
+    grades = read_slides_said(slides_table(table))
     found = []
     for slide in slides:
         said = grades.get(slide.slide_id, SlideSaid())

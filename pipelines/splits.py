@@ -39,7 +39,9 @@ def write_splits(
         splits = folds(slides, num_folds or 5, seed)
     for split in splits:
         require_apart(split, slides)
-    _remove_beyond(out, len(splits))
+    num_removed = _remove_beyond(out, len(splits))
+    if num_removed:
+        say(f"{num_removed} files of more splits are removed, which an earlier draw left in {out}")
     write_clam(out, splits, {slide.slide_id: slide.label for slide in slides})
     return splits
 
@@ -53,12 +55,21 @@ def _labelled(manifest: Path, say: Callable[[str], None]) -> list[SlideRecord]:
         raise ManifestError(f"{manifest}: no slide has a label. Fill its column label")
     if len(slides) < len(found.slides):
         say(f"left out: {len(found.slides) - len(slides)} slides without a label")
+    num_test = sum(slide.split == "test" for slide in slides)
+    if num_test:
+        say(
+            f"{num_test} slides that {manifest} marks test are split like the others, and will "
+            "train, too: leave their rows out to keep them for a last judgement"
+        )
     return slides
 
 
-def _remove_beyond(folder: Path, num_splits: int) -> None:
+def _remove_beyond(folder: Path, num_splits: int) -> int:
     """Remove files of an earlier draw into more parts, which a loop over all would mix in."""
+    num = 0
     for old in folder.glob("splits_*.csv"):
         number = old.stem.split("_")[1]
         if number.isdecimal() and int(number) >= num_splits:
             old.unlink()
+            num += 1
+    return num

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pathology import __version__
 from pathology.core.artifact import fingerprint
-from pathology.core.output_place import require_file_place
+from pathology.core.output_place import require_file_place, run_folder
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.state import load_state
 from pathology.stain.cycle_config import CycleConfig
@@ -99,7 +99,7 @@ def train_on(
     """The same on tiles that are in memory."""
     data = f"{domains.source.pool.digest} {domains.target.pool.digest}"
     recipe = fingerprint("stain training", SCHEMA, config.of_training(), {"tiles": data})
-    folder = out.with_name(f"{out.stem}.run")
+    folder = run_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(options.device, options.precision, options.num_devices)
     fabric.launch()

@@ -68,17 +68,21 @@ def _l0_mpp(said: Mapping[str, Any], l0_edge: int) -> float | None:
     return float(tile_mpp) * float(size_px) / l0_edge if tile_mpp and size_px else None
 
 
-def truth_of_slides(slides: Sequence[TiledSlide], root: Path) -> NDArray[np.int64]:
+def truth_of_slides(
+    slides: Sequence[TiledSlide], root: Path, grades: Sequence[str]
+) -> NDArray[np.int64]:
     """Grades of all tiles of these slides, one slide after the other; -1 where nobody knows.
 
-    Raises ArtifactError where the manifest names no map of grades at all.
+    Raises ArtifactError where the manifest names no map of grades at all, SlideError for a map that
+    cannot be used.
     """
     require_truth([slide.record for slide in slides])
     found = []
     for slide in slides:
         if has_truth(slide.record):
             at = places_of(slide)
-            found.append(truth_of_tiles(slide.record, at.l0_xy, at.l0_edge, at.l0_size, root))
+            size = at.l0_edge, at.l0_size
+            found.append(truth_of_tiles(slide.record, at.l0_xy, *size, root, grades))
         else:
             found.append(np.full(slide.num_tiles, -1, np.int64))
     return np.concatenate(found)

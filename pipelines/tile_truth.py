@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -35,18 +36,25 @@ def truth_of_tiles(
     l0_edge: int,
     l0_size: tuple[int, int],
     root: Path,
+    grades: Sequence[str],
 ) -> NDArray[np.int64]:
     """Grade (N,) of each tile, -1 where its tissue is of several grades or nobody knows.
 
     The map is an 8-bit picture of the whole slide, smaller than level 0: 0 for glass or not known,
     k + 1 for grade k.
-    root  folder that a relative path starts from
-    Raises SlideError where the map cannot be read or has another shape than the slide.
+    root    folder that a relative path starts from
+    grades  benign first; the slide's label is one of them, or is not known
+    Raises SlideError where the map cannot be read, has another shape than the slide, knows more
+    grades, or shows a worse one than the label; and where places or sizes are not known.
     """
-    path = root / str(record.extra[COLUMN])
-    map_HW = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if map_HW is None:
-        raise SlideError(record.slide_id, f"no map of grades can be read at {path}", "Check it")
+    if not l0_edge or not min(l0_size):
+        raise SlideError(
+            record.slide_id,
+            "nothing says how large the slide and its tiles are, so its map of grades cannot be "
+            "laid over them",
+            "Predict from a run, or from what 'pathology features' made of it",
+        )
+    map_HW = _read_map(record, root / str(record.extra[COLUMN]), grades)
     scale_x, scale_y = l0_size[0] / map_HW.shape[1], l0_size[1] / map_HW.shape[0]
     if abs(scale_x / scale_y - 1) > 0.02:
         raise SlideError(
@@ -65,7 +73,29 @@ def truth_of_tiles(
         counts = np.bincount(inside[inside > 0].ravel(), minlength=2)[1:]
         if counts.sum() and counts.max() >= MIN_SHARE * counts.sum():
             found[number] = int(counts.argmax())
+    worst = int(found.max(initial=-1))
+    if record.label in grades and worst > grades.index(record.label):
+        raise SlideError(
+            record.slide_id,
+            f"its map of grades shows {grades[worst]}, its label says {record.label}",
+            "Check both: maps have k + 1 for grade k, and no name by which --class-map knows it",
+        )
     return found
+
+
+def _read_map(record: SlideRecord, path: Path, grades: Sequence[str]) -> NDArray[np.uint8]:
+    stream = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    map_HW = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE) if len(stream) else None
+    if map_HW is None:
+        raise SlideError(record.slide_id, f"no map of grades can be read at {path}", "Check it")
+    if map_HW.max() > len(grades):
+        raise SlideError(
+            record.slide_id,
+            f"its map of grades has the value {map_HW.max()}, and there are {len(grades)} grades "
+            f"({' < '.join(grades)})",
+            "Give maps with 0 for what is not known and k + 1 for grade k",
+        )
+    return np.asarray(map_HW, np.uint8)
 
 
 def require_truth(records: list[SlideRecord]) -> None:

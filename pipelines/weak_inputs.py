@@ -21,6 +21,7 @@ from pipelines.grade_order import order_of
 from pipelines.run_stores import stores_of, without_stores
 
 NO_PART = "are in no part of the split (train, val or test) and are left out"
+MAX_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def read_tiled(path: Path) -> tuple[str, list[TiledSlide], list[str]]:
     kind, paths = paths_of(path)
     found: list[TiledSlide] = []
     problems = []
+    taken: dict[str, str] = {}
     for file in paths:
         name = file.name.removesuffix(file.suffix)
         try:
@@ -92,7 +94,10 @@ def read_tiled(path: Path) -> tuple[str, list[TiledSlide], list[str]]:
         except (PathologyError, OSError, KeyError) as fault:
             problems.append(f"{name}: {reason_of(fault)}")
             continue
-        if slide.num_tiles:
+        other = taken.setdefault(slide.record.slide_id, file.name)
+        if other != file.name:
+            problems.append(f"{name}: left out: {other} is of {slide.record.slide_id}, too")
+        elif slide.num_tiles:
             found.append(slide)
         else:
             problems.append(f"{name}: it has no tiles")
@@ -122,6 +127,9 @@ def read_labelled(path: Path, labels: Path, grades: Sequence[str] = ()) -> Label
     several kinds, ArtifactError where no slide can be used.
     """
     kind, tiled, problems = read_tiled(path)
+    if not tiled:
+        said = "; ".join(problems[:MAX_TOLD]) or "it is empty"
+        raise ArtifactError(f"{path}: none of its slides has tiles to learn from ({said})")
     manifest = read_manifest(labels, needs_slides=False)
     records = {slide.slide_id: slide for slide in manifest.slides}
     problems += [str(fault) for fault in manifest.rejected]

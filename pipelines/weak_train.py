@@ -12,6 +12,7 @@ from pathology.core.errors import ConfigError
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.data.splits import Split, in_no_part, read_clam, require_apart, split_of_manifest
 from pathology.models.card import ModelCard
+from pathology.models.packaged import OFFLINE
 from pathology.training.loop import Values
 from pathology.weak.config import WeakConfig
 from pipelines.weak_inputs import (
@@ -65,6 +66,7 @@ def plan_weak(
     there is nothing to train on.
     """
     started, found = now(), read_labelled(path, labels, config.grades)
+    _require_own_encoder(found, config)
     config = _with_grades(config, found.grades)
     for line in (*found.remarks, *found.problems):
         say(line)
@@ -74,7 +76,7 @@ def plan_weak(
     say(f"{len(split.train)} slides train, {len(split.val)} choose, {len(split.test)} are left out")
     num = sum(slide.num_tiles for slide in _that_train(found, split))
     config = config.for_tiles(num, is_pixels=found.kind == "pixels")
-    return WeakPlan(found, split, labels.parent, config, started)
+    return WeakPlan(found, split, options.data_root or labels.parent, config, started)
 
 
 def train_planned(
@@ -124,6 +126,13 @@ def train_weak(
 def _that_train(found: LabelledSlides, split: Split) -> list[TiledSlide]:
     ids = set(split.train)
     return [slide for slide in found.slides if slide.record.slide_id in ids]
+
+
+def _require_own_encoder(found: LabelledSlides, config: WeakConfig) -> None:
+    """Raise ConfigError where features are of another encoder than the settings ask for."""
+    known, asked = found.tiles.encoder, config.encoder
+    if found.kind == "features" and asked not in (OFFLINE, known or asked):
+        raise ConfigError(f"encoder={asked}: the features are by {known}. Leave the setting out")
 
 
 def _with_grades(config: WeakConfig, grades: tuple[str, ...]) -> WeakConfig:

@@ -13,6 +13,7 @@ import torch
 
 from pathology import __version__
 from pathology.core.errors import ConfigError
+from pathology.core.output_place import run_folder
 from pathology.core.run_record import num_cores
 from pathology.data.ahead import Ahead
 from pathology.data.augment import augment
@@ -56,6 +57,7 @@ class WeakOptions:
     weights    a file of the encoder's, where pixels are trained on
     start      a model whose weights training starts from, as far as it has them
     tensorboard  whether measurements are also written for it
+    data_root  where relative paths of maps of grades start; None: where the manifest lies
     """
 
     device: str = "auto"
@@ -66,6 +68,7 @@ class WeakOptions:
     weights: Path | None = None
     start: Path | None = None
     tensorboard: bool = False
+    data_root: Path | None = None
 
 
 class Training:
@@ -82,7 +85,7 @@ class Training:
     ) -> None:
         self.found, self.split, self.out, self.config = found, split, out, config
         self.options = options
-        self.folder = out.with_name(f"{out.stem}.run")
+        self.folder = run_folder(out)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.fabric = make_fabric(
             options.device, options.precision, options.num_devices,
@@ -108,7 +111,9 @@ class Training:
             self.tiles = number_tiles(found, self.slides, cache, self.num_train, is_first=False)
         maps = root if config.method == "oracle" else None  # of grades, which teach it alone
         train = self.slides[: self.num_train]
-        self.truth_N = truth_of_slides(train, maps) if maps else np.zeros(0, np.int64)
+        self.truth_N = (
+            truth_of_slides(train, maps, config.grades) if maps else np.zeros(0, np.int64)
+        )
         self.data = training_data(self.slides, self.num_train, maps)
         self.taught: tuple[str, ...] = ()
         cores = num_cores()

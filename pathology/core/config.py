@@ -136,6 +136,8 @@ def _first_fault(model: type[StageConfig], values: Mapping[str, Any]) -> str | N
 
 def _explain(model: type[StageConfig], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
+    if fault["type"] == "value_error" and not where:
+        return str(fault["ctx"]["error"])  # of settings together
     key = ".".join(where) or "the file"
     if fault["type"] == "extra_forbidden":
         known = ", ".join(_known_keys(model, where[:-1]))

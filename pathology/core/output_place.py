@@ -49,3 +49,12 @@ def require_folder_place(out: Path) -> None:
             raise ArtifactError(
                 f"{out}: inside of the tile store {folder.name}. Give another folder"
             )
+
+
+def run_folder(model: Path) -> Path:
+    """Where what belongs to the training of a model lies, beside it.
+
+    >>> run_folder(Path("a/grades.pt")), run_folder(Path("grades.v2"))
+    (PosixPath('a/grades.run'), PosixPath('grades.v2.run'))
+    """
+    return model.with_name(f"{model.name.removesuffix('.pt')}.run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ UNREAD_SUFFIXES = (
     ".tmap", ".zvi", ".lif", ".nd2", ".heic", ".avif", ".psd",
 )  # fmt: skip
 SHOWN = 5  # names in a line
+FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
 DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 
 Table = tuple[list[str], list[dict[str, str]]]
@@ -169,3 +171,15 @@ def _entries(folder: Path, above: frozenset[Path]) -> list[Path]:
     """What a folder holds, without what is hidden and links to the folders above."""
     found = (path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(path for path in found if not (path.is_dir() and path.resolve() in above))
+
+
+def dialect_of(path: Path) -> tuple[str, str]:
+    """What stands between a table's cells and within its fractions: comma and dot, if not told.
+
+    Spreadsheets of some countries write semicolons and 0,5.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        text = stream.read(FIRST_CHARACTERS)
+    delimiter = delimiter_of(text)
+    is_comma = delimiter != "," and re.search(rf"{delimiter}0,\d", text) is not None
+    return delimiter, "," if is_comma else "."

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pathology.core.artifact import write_text
 from pathology.core.errors import ManifestError
 from pathology.core.manifest import PARTS, SlideRecord
-from pathology.core.table import csv_text
+from pathology.core.table import csv_text, delimiter_of
 
 SHARE_TOLERANCE = 0.02  # of the share of cases that are set aside
 MOST_PARTS = 10
@@ -150,8 +150,8 @@ def read_clam(path: Path) -> Split:
     Raises ManifestError for another table, and for a slide that stands twice in a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter_of(text)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path}: cannot be read as a table of splits ({error})") from error
     if not rows or not {"train", "val"} <= set(rows[0]):

@@ -127,7 +127,7 @@ class WeakConfig(StageConfig):
                 raise ValueError(f"{name} has {len(shares)} numbers for {len(self.grades)} grades")
             if not all(0 <= share <= 1 for share in shares):
                 raise ValueError(f"{name}: shares lie between 0 and 1")
-        if not all(self.share):
+        if not all(self.share[1:] or self.share):
             raise ValueError("share: some of a slide's tiles are of its grade: set more than 0")
         return self
 

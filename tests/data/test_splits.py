@@ -223,3 +223,9 @@ def test_a_case_of_two_centres_is_named_with_both() -> None:
     said = r"case 'c0' is in two centres: centre0 \(slide 's0'\) and elsewhere \(slide 's1'\)"
     with pytest.raises(ManifestError, match=said):
         leave_centres_out(records, 0.2, 0)
+
+
+def test_a_spreadsheets_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(";train;val;test\n0;a;b;c\n1;d;;\n")
+    found = read_clam(tmp_path / "a.csv")
+    assert (found.train, found.val, found.test) == (("a", "d"), ("b",), ("c",))

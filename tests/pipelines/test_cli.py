@@ -77,7 +77,14 @@ def test_the_forms_around_classifiers_are_kept() -> None:
     assert options >= {"run", "--labels", "--out", "--method", "--config", "--set", "--splits"}
     assert flags("features") >= {"run", "--encoder", "--out", "--weights"}
     assert flags("predict") >= {"model", "source", "--out", "--maps"}
-    assert flags("evaluate") == {"predictions", "--labels", "--out", "--split", "--class-map"}
+    assert flags("evaluate") == {
+        "predictions",
+        "--labels",
+        "--out",
+        "--split",
+        "--class-map",
+        "--data-root",
+    }
 
 
 def test_the_forms_around_stains_are_kept() -> None:
@@ -270,6 +277,7 @@ def test_init_writes_files_that_tile_reads(slides: Path, tmp_path: Path) -> None
         "adapt",
         "run",
         "stain",
+        "stain_evaluate",
         "stain_full",
         "stain_train",
         "tile",

@@ -235,3 +235,54 @@ def test_predictions_go_to_other_programs(trained: tuple[Path, Path, Path], tmp_
         "../s02: its id cannot be a file name. Rename it."
     ]
     assert not list((tmp_path / "inside").glob("*.geojson"))
+
+
+def test_a_map_that_cannot_be_used_costs_its_own_tiles(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    features, manifest, model = trained
+    predict(model, features, tmp_path / "p.csv")
+    table = tmp_path / "moved.csv"  # away from its maps
+    table.write_text(manifest.read_text())
+    for path in manifest.parent.glob("s*.png"):
+        (tmp_path / path.name).write_bytes(b"" if path.stem == "s01" else path.read_bytes())
+    said: list[str] = []
+    found = evaluate(tmp_path / "p.csv", table, tmp_path / "e", "all", say=said.append)
+    assert list(found["no_tile_truth"]) == ["s01"]
+    assert any(line.startswith("tiles not judged: s01: no map of grades") for line in said)
+    whole = evaluate(tmp_path / "p.csv", table, tmp_path / "e", "ALL", root=manifest.parent)
+    assert not whole["no_tile_truth"]
+    assert str(whole["slide"]) == str(found["slide"])
+    num = [sum(map(sum, one["confusion"]["tile"])) for one in (found, whole)]
+    assert 0 < num[0] < num[1]
+
+
+def test_an_evaluation_leaves_no_picture_of_an_earlier_one(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    features, manifest, model = trained
+    predict(model, features, tmp_path / "p.csv")
+    evaluate(tmp_path / "p.csv", manifest, tmp_path / "e", "all")
+    assert (tmp_path / "e" / "tiles.png").is_file()
+    rows = [row[:-1] for row in csv.reader(manifest.read_text().splitlines())]
+    (tmp_path / "bare.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    evaluate(tmp_path / "p.csv", tmp_path / "bare.csv", tmp_path / "e", "all")
+    assert not (tmp_path / "e" / "tiles.png").exists()
+    assert (tmp_path / "e" / "slides.png").is_file()
+
+
+def test_predictions_replace_no_other_table(
+    trained: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    features, manifest, model = trained
+    table = tmp_path / "cohort.slides.csv"
+    table.write_text(manifest.read_text())
+    with pytest.raises(ArtifactError, match=r"cohort\.slides\.csv: lies there, is no table"):
+        predict(model, features, tmp_path / "cohort.csv")
+    assert table.read_text() == manifest.read_text()
+    for name in ("p.first", "p.second"):  # each has a table of slides of its own
+        predict(model, features, tmp_path / name)
+        predict(model, features, tmp_path / name)
+        assert slides_table(tmp_path / name) == tmp_path / f"{name}.slides.csv"
+        assert (tmp_path / f"{name}.slides.csv").is_file()
+        assert (tmp_path / f"{name}.run.json").is_file()

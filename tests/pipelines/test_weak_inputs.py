@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
+from pathology.core.config import load_config
+from pathology.core.errors import ArtifactError, ConfigError
 from pathology.interop.h5_features import read_features, write_features
 from pathology.models.card import ContractError, load_classifier
 from pathology.weak.config import WeakConfig
@@ -170,3 +172,42 @@ def test_a_split_without_slides_that_choose_is_said(tmp_path: Path) -> None:
     splits.write_text("\n".join([",train,val,test", *rows]) + "\n")
     train_weak(features, manifest, tmp_path / "m.pt", settings, ways, say=said.append)
     assert any("the slides that choose all have one label (healthy)" in line for line in said)
+
+
+def test_a_copy_of_a_slides_features_is_left_out(tmp_path: Path) -> None:
+    features, manifest = write_cohort(tmp_path / "a")
+    again(features / "s00.h5", {"encoder": "toy", "name": "s00"})
+    (features / "t_copy.h5").write_bytes((features / "s00.h5").read_bytes())
+    said: list[str] = []
+    card = train_weak(features, manifest, tmp_path / "m.pt", QUICK, CPU, say=said.append)
+    assert "t_copy: left out: s00.h5 is of s00, too" in said
+    whole = train_weak(*write_cohort(tmp_path / "b"), tmp_path / "whole.pt", QUICK, CPU)
+    assert card.num_slides == whole.num_slides
+    rows = predict(tmp_path / "m.pt", features, tmp_path / "p.csv")
+    assert {row.slide_id: row.problem for row in rows}[
+        "t_copy"
+    ] == "left out: s00.h5 is of s00, too"
+
+
+def test_where_no_slide_can_be_used_the_first_reasons_are_told(tmp_path: Path) -> None:
+    features, manifest = write_cohort(tmp_path / "a", 12)
+    for path in features.glob("*.h5"):
+        again(path, {"encoder": "toy"}, features=np.zeros((0, NUM_FEATURES), np.float32))
+    with pytest.raises(ArtifactError, match=r"tiles to learn from \(s00: it has no tiles; s01:"):
+        train_weak(features, manifest, tmp_path / "m.pt", QUICK, CPU)
+
+
+def test_an_encoder_that_features_are_not_by_is_refused(tmp_path: Path) -> None:
+    features, manifest = write_cohort(tmp_path / "a", 12)
+    other = QUICK.model_copy(update={"encoder": "resnet10t"})
+    with pytest.raises(ConfigError, match="encoder=resnet10t: the features are by toy"):
+        train_weak(features, manifest, tmp_path / "m.pt", other, CPU)
+
+
+def test_settings_that_do_not_go_together_are_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--set is_ordinal does not go with method abmil$"):
+        load_config(WeakConfig, None, ["method=abmil", "is_ordinal=true"])
+    assert load_config(WeakConfig, None, ["share=[0, 0.2, 0.3]"]).share[0] == 0
+    for words in ("share=[0]", "share=[0.1, 0, 0.3]"):
+        with pytest.raises(ConfigError, match="set more than 0"):
+            load_config(WeakConfig, None, [words])

@@ -234,6 +234,11 @@ def test_splits_as_a_command_and_a_training_on_one(
     done = pathology("splits", manifest, "--folds", 3, "--out", tmp_path / "splits")
     assert done.returncode == 0, done.stderr
     assert "fold 2, 8 train, 8 val, 8 test" in done.stdout
+    assert "marks test are split like the others, and will train, too" in done.stdout
+    again = pathology("splits", manifest, "--folds", 4, "--out", tmp_path / "splits")
+    assert "are removed" not in again.stdout
+    again = pathology("splits", manifest, "--folds", 3, "--out", tmp_path / "splits")
+    assert "3 files of more splits are removed" in again.stdout
     done = pathology("splits", manifest, "--leave-centres-out", "--out", tmp_path / "centres")
     assert "centre centre1" in done.stdout
     said: list[str] = []
