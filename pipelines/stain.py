@@ -49,7 +49,8 @@ def apply_recipe(
     jobs = jobs_of(given, out, wanted)
     started, start = now(), time.perf_counter()
     has_tables = not any(job.target == out for job in jobs)
-    for folder in {job.target.parent for job in jobs} | ({out} if has_tables else set()):
+    folders = {job.target.parent for job in jobs} | ({out} if has_tables else set())
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         sweep_scratch(folder)
     with alone_in(out) if has_tables else nullcontext():
@@ -65,6 +66,8 @@ def apply_recipe(
         try:
             run_jobs(jobs, recipe, spread, on_result, on_progress)
         finally:
+            for folder in folders:  # of processes that were stopped
+                sweep_scratch(folder)
             table.save()
             outcomes = list(table.rows.values())
             if has_tables:
