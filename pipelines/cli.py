@@ -208,8 +208,8 @@ def init(
     stage: Annotated[
         list[str] | None,
         typer.Option(
-            help="tile, stain, stain_train, stain_full, weak, adapt or run; repeatable. "
-            "Default: all."
+            help="tile, stain, stain_train, stain_full, stain_evaluate, weak, adapt or run; "
+            "repeatable. Default: all."
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pathology.core.artifact import publish
-from pathology.core.errors import ConfigError, PathologyError, SlideError, reason_of
+from pathology.core.errors import ArtifactError, ConfigError, PathologyError, SlideError, reason_of
 from pathology.core.table import dialect_of
 from pathology.interop.graded_tiles import GradedTiles, export_regions, export_tiles
 from pathology.interop.heatmap_tiff import export_heatmap
 from pipelines.export import ExportOutcome
 from pipelines.grade_maps import draw_map
 from pipelines.graded_slides import graded_slides
-from pipelines.prediction_tables import slides_table
+from pipelines.prediction_tables import PREFIX, slides_table
 
 FORMATS = ("geojson", "regions", "ome-tiff", "png", "parquet")
 
@@ -79,6 +79,9 @@ def _write_parquet(table: Path, path: Path) -> None:
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
+    names = parquet.read_schema(path).names if path.is_file() else [PREFIX]
+    if not any(name.startswith(PREFIX) for name in names):
+        raise ArtifactError(f"{path}: another table, which would be replaced. Give another --out")
     delimiter, decimal = dialect_of(table)
     kept = arrow_csv.ConvertOptions(
         column_types={"slide_id": "string", "grade": "string"}, decimal_point=decimal

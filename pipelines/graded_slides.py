@@ -44,5 +44,5 @@ def graded_slides(
             slide_id, tiles.grades, tiles.probability_NC[rows], tiles.l0_xy[rows],
             max(1, int(tiles.l0_edge_N[rows[0]])), (width, height),
             (int(row.get("l0_offset_x") or 0), int(row.get("l0_offset_y") or 0)),
-            float(row["mpp"]) if row.get("mpp") else None, row["grade"], sure,
+            float(row["mpp"].replace(",", ".")) if row.get("mpp") else None, row["grade"], sure,
         )  # fmt: skip

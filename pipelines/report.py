@@ -17,7 +17,7 @@ from pathology.evaluation.report import RunFindings, SlideFindings, TilePair, re
 from pathology.slides import jpeg
 from pathology.slides.reader import Pixels, scale_to
 from pathology.stain.outcome import StainOutcome
-from pathology.tiling.outcome import SlideOutcome
+from pathology.tiling.outcome import DONE, EMPTY, SlideOutcome
 from pathology.tiling.store import TileStore, open_tiles, read_attributes
 from pipelines.overlay_table import read_slides_said
 from pipelines.prediction_tables import slides_table
@@ -51,10 +51,8 @@ def write_report(run: Path, out: Path | None = None, stain_run: Path | None = No
     slides = [
         SlideFindings(
             outcome=outcome,
-            overlay=_picture(run / "overlays", f"{outcome.slide_id}.jpg", budget * OVERLAY_SHARE),
-            heatmap=_picture(run / "maps", f"{outcome.slide_id}.png", budget * HEATMAP_SHARE),
+            **_pictures(run, outcome, budget, stain_run),
             grade=grades.get(outcome.slide_id, ""),
-            samples=_samples(run, stain_run, outcome.slide_id, budget),
             stain=stains.get(outcome.slide_id),
         )
         for outcome in outcomes
@@ -68,6 +66,20 @@ def write_report(run: Path, out: Path | None = None, stain_run: Path | None = No
     )
     write_text(page, render_report(findings))
     return page
+
+
+def _pictures(
+    run: Path, outcome: SlideOutcome, budget: int, stain_run: Path | None
+) -> dict[str, Any]:
+    """What is shown of a slide; of one that failed now nothing that an earlier run has left."""
+    if outcome.status not in (DONE, EMPTY):
+        return {}
+    name = outcome.slide_id
+    return {
+        "overlay": _picture(run / "overlays", f"{name}.jpg", budget * OVERLAY_SHARE),
+        "heatmap": _picture(run / "maps", f"{name}.png", budget * HEATMAP_SHARE),
+        "samples": _samples(run, stain_run, name, budget),
+    }
 
 
 def _outcomes(run: Path) -> list[SlideOutcome]:

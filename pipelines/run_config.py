@@ -54,7 +54,7 @@ class RunConfig(StageConfig):
     """
 
     manifest: str
-    out: str
+    out: str = Field(min_length=1)
     data_root: str | None = None
     assume_mpp: float | None = Field(default=None, ge=MIN_MPP, le=MAX_MPP)
     tile: TilingConfig = TilingConfig()

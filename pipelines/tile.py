@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,8 +15,9 @@ from typing import Any
 from pathology.core.artifact import content_digest, sweep_scratch
 from pathology.core.batch import Batch
 from pathology.core.config import load_config
-from pathology.core.errors import ConfigError, ManifestError
+from pathology.core.errors import ArtifactError, ConfigError, ManifestError
 from pathology.core.manifest import Manifest, SlideRecord, read_manifest
+from pathology.core.output_place import RUN_TABLE, require_no_store
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.supervise import Task
 from pathology.tiling.config import TilingConfig, TilingJob
@@ -128,6 +129,7 @@ def _tile_all(
     options: TileOptions,
 ) -> int:
     started, start = now(), time.perf_counter()
+    _require_own_place(job.out)
     aside = ThreadPoolExecutor(1)
     surroundings = aside.submit(environment)
     job.store_path("").parent.mkdir(parents=True, exist_ok=True)
@@ -146,17 +148,31 @@ def _tile_all(
         table.save()
         _sweep(job)
         rows = list(table.rows.values())
+        meant = {task.record.slide_id for task in chosen}
+        if not (options.slides or options.part or options.limit is not None):
+            meant |= {fault.slide_id for fault in manifest.rejected}
         seconds = time.perf_counter() - start
         facts = _facts(rows, seconds, config, options)
         write_run_record(job.out / "run.json", started, facts, surroundings.result())
         aside.shutdown()
         said = {"Settings": str(options.config or "defaults"), "Result": one_line(rows, seconds)}
         write_summary(job.out / "summary.md", "Tiling run", rows, said)
-    return _finish(rows, seconds, job.out)
+    return _finish(rows, meant, seconds, job.out)
 
 
-def _finish(rows: Sequence[SlideOutcome], seconds: float, out: Path) -> int:
-    """Tell how it ended and what to do next; returns the exit code."""
+def _require_own_place(out: Path) -> None:
+    """Raise ArtifactError where files of other work would be replaced."""
+    require_no_store(out)
+    if not (out / RUN_TABLE).exists():  # which is there before the others are
+        for name in ("run.json", "summary.md"):
+            if (out / name).exists():
+                raise ArtifactError(
+                    f"{out}: {name} lies there and would be replaced. Give --out another folder"
+                )
+
+
+def _finish(rows: Sequence[SlideOutcome], meant: Collection[str], seconds: float, out: Path) -> int:
+    """Tell how it ended and what to do next; returns the exit code, by the rows that were meant."""
     print(one_line(rows, seconds))
     failures = [row for row in rows if row.status == FAILED]
     for row in failures[:MAX_LISTED]:
@@ -164,7 +180,7 @@ def _finish(rows: Sequence[SlideOutcome], seconds: float, out: Path) -> int:
     if len(failures) > MAX_LISTED:
         print(f"  and {len(failures) - MAX_LISTED} more in {out / 'process_list.csv'}")
     print(f"Next: pathology report {quote(str(out))}")
-    return 1 if failures else 0
+    return 1 if any(row.slide_id in meant for row in failures) else 0
 
 
 def _print_plans(

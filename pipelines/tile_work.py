@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathology.core.errors import PathologyError, SlideError
+from pathology.core.errors import ConfigError, PathologyError, SlideError
 from pathology.core.supervise import prepare_workers
 
 if TYPE_CHECKING:
@@ -39,11 +39,14 @@ class SlideTask:
 
 def tasks_of(records: Iterable[SlideRecord], coords: Path | None) -> list[SlideTask]:
     """A task for each slide; a folder of coordinates is looked through once for all of them."""
-    if coords is None or coords.is_file():
+    records = list(records)
+    if coords is None or (coords.is_file() and len(records) == 1):
         return [SlideTask(record, coords) for record in records]
+    if not coords.exists():
+        raise ConfigError(f"--coords {coords}: no such file or folder")
     from pathology.interop.coordinates import list_coordinates
 
-    listing = list_coordinates(coords)
+    listing = [] if coords.is_file() else list_coordinates(coords)
     return [_found(record, coords, listing) for record in records]
 
 

@@ -107,7 +107,7 @@ def read_manifest(
         rows, remarks = rows_of_folder(path)
         names = {"slide_id": "slide_id", "slide_path": "slide_path"}
     else:
-        columns, rows = read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+        columns, rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
         names, remarks = match_columns(columns)
         if "slide_id" not in names and "slide_path" not in names:
             raise ManifestError(

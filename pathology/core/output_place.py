@@ -44,6 +44,11 @@ def require_folder_place(out: Path) -> None:
             f"{out}: a tiling run, whose files would be replaced. Give --out another folder, "
             f"e.g. {out / 'made'}"
         )
+    require_no_store(out)
+
+
+def require_no_store(out: Path) -> None:
+    """Raise ArtifactError for a place inside of a tile store."""
     for folder in (out.resolve(), *out.resolve().parents):
         if folder.suffix == ".zarr" and (folder / "zarr.json").is_file():
             raise ArtifactError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pathology.core.errors import ManifestError
+from pathology.core.output_place import RUN_TABLE
 
 SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide",
@@ -23,6 +24,7 @@ UNREAD_SUFFIXES = (
     ".tmap", ".zvi", ".lif", ".nd2", ".heic", ".avif", ".psd",
 )  # fmt: skip
 SHOWN = 5  # names in a line
+MADE_BY_TILING = ("tiles", "overlays", "masks", "maps", "stain")  # beside RUN_TABLE
 FIRST_CHARACTERS = 1 << 16  # of a table, which show how it is written
 DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.zarr")
 
@@ -168,8 +170,10 @@ def _slides_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterato
 
 
 def _entries(folder: Path, above: frozenset[Path]) -> list[Path]:
-    """What a folder holds, without what is hidden and links to the folders above."""
-    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    """What a folder holds: nothing hidden, no links to folders above, nothing that tiling made."""
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    made = MADE_BY_TILING if any(path.name == RUN_TABLE for path in found) else ()
+    found = [path for path in found if not (path.is_dir() and path.name in made)]
     return sorted(path for path in found if not (path.is_dir() and path.resolve() in above))
 
 

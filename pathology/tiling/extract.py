@@ -69,7 +69,9 @@ def tile_slide(
         survey = survey_slide(slide, record, config, spacing, given)
         outcome = replace(_outcome(record, survey, config), fingerprint=name)
         with publish(job.store_path(record.slide_id)) as scratch:
-            outcome = _fill(scratch, slide, survey, outcome, inputs, config, job, report, start)
+            outcome = _fill(
+                scratch, slide, survey, outcome, inputs, config, job, report, start, record
+            )
     return replace(outcome, seconds=_since(start))
 
 
@@ -100,6 +102,7 @@ def _fill(
     job: TilingJob,
     report: Report,
     start: float,
+    record: SlideRecord,
 ) -> SlideOutcome:
     """Read, judge and write everything of one slide below scratch."""
     writer = TileWriter(scratch, survey.plan.size_px, config.store)
@@ -124,13 +127,13 @@ def _fill(
         store_bytes=writer.num_bytes,
         seconds=_since(start),
     )
-    _write_pictures(slide, survey, outcome, selection, job)
+    _write_pictures(slide, survey, outcome, selection, job, record.mask_path)
     attributes: dict[str, Any] = {
         "slide_id": outcome.slide_id,
         "fingerprint": outcome.fingerprint,
         "config_fingerprint": fingerprint("tiling config", SCHEMA, config, {}),
         "inputs": inputs,
-        "config": config.model_dump(mode="json"),
+        "config": _config_of(survey, config, is_given="given" in inputs),
         "coords_only": job.coords_only,
         "slide": survey.slide_facts(),
         "plan": survey.plan_facts(),
@@ -150,7 +153,12 @@ def _fill(
 
 
 def _write_pictures(
-    slide: SlideReader, survey: Survey, outcome: SlideOutcome, selection: Selection, job: TilingJob
+    slide: SlideReader,
+    survey: Survey,
+    outcome: SlideOutcome,
+    selection: Selection,
+    job: TilingJob,
+    given_mask: Path | None,
 ) -> None:
     """The overlay and the mask, before the store: where there is a store, these are there."""
     overlay = draw_overlay(
@@ -164,8 +172,10 @@ def _write_pictures(
     )
     with publish(job.overlay_path(outcome.slide_id)) as scratch:
         scratch.write_bytes(jpeg.encode(overlay, OVERLAY_QUALITY, "444"))
-    mask = mask_to_geojson(survey.mask, survey.l0_slide, survey.l0_offset)
-    write_text(job.mask_path(outcome.slide_id), json.dumps(mask))
+    path = job.mask_path(outcome.slide_id)
+    if given_mask is None or given_mask.resolve() != path.resolve():  # an outline edited by hand
+        mask = mask_to_geojson(survey.mask, survey.l0_slide, survey.l0_offset)
+        write_text(path, json.dumps(mask))
 
 
 def _large_thumbnail(slide: SlideReader, survey: Survey) -> Pixels:
@@ -196,6 +206,15 @@ def _outcome(record: SlideRecord, survey: Survey, config: TilingConfig) -> Slide
         num_tissue=len(survey.l0_xy),
         slide_bytes=_size_of(record.slide_path),
     )
+
+
+def _config_of(survey: Survey, config: TilingConfig, *, is_given: bool) -> dict[str, Any]:
+    """The settings; of tiles that were given, with the size and resolution that these have."""
+    said = config.model_dump(mode="json")
+    if is_given:
+        mpp = round(survey.plan.achieved_mpp[0], 6)
+        said["tile"] |= {"size_px": survey.plan.size_px, "mpp": mpp, "stride_px": None}
+    return said
 
 
 def _why_empty(survey: Survey, selection: Selection) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import content_digest
+from pathology.core.artifact import content_digest, sha256_of
 from pathology.core.errors import SlideError
 from pathology.slides.plan import Pair
 from pathology.tiling.tissue import Mask
 
-EXCLUDED = ("exclude", "ignore", "artefact", "artifact", "hole", "pen", "background")
+EXCLUDED = re.compile(  # a first word, as in "Ignore*" and "Pen marks"
+    r"(?:excluded?|ignored?|artefacts?|artifacts?|holes?|pens?|background)(?![a-z])"
+)
+WHOLE_BYTES = 1 << 21  # up to which content_digest reads all of a file
 TISSUE_COLOR = (0, 128, 0)
 MAX_ASPECT_ERROR = 0.02
 REMEDY = "Give a GeoJSON file from QuPath or an image of the slide's shape as mask_path"
@@ -82,9 +86,13 @@ def read_mask(
 
 
 def mask_digest(path: Path, slide_id: str) -> str:
-    """Twelve hex digits of a user's mask. Raises SlideError where it is not there."""
+    """Twelve hex digits of a user's mask, of all its bytes. Raises SlideError where there is none.
+
+    Samples would miss what was edited between them.
+    """
     try:
-        path.open("rb").close()
+        if path.stat().st_size > WHOLE_BYTES:
+            return sha256_of(path)[:12]
         return content_digest(path)
     except OSError as error:
         raise _unreadable(path, slide_id, error) from error
@@ -176,7 +184,7 @@ def _polygons(feature: dict[str, Any]) -> Iterator[list[Any]]:
 
 def _is_excluded(feature: dict[str, Any]) -> bool:
     name = ((feature.get("properties") or {}).get("classification") or {}).get("name", "")
-    return str(name).lower().startswith(EXCLUDED)
+    return EXCLUDED.match(str(name).lower()) is not None
 
 
 def _ring(contour: NDArray[np.int32], scale: NDArray[np.float64], l0_offset: Pair) -> list[Any]:

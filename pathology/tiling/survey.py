@@ -19,6 +19,8 @@ from pathology.tiling.grid import Corners, tile_grid, tissue_fractions
 from pathology.tiling.masks import read_mask
 from pathology.tiling.tissue import Mask, tissue_mask
 
+EXACT = 1e-4  # of given tiles: what another tool has rounded
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -126,7 +128,9 @@ def spec_of_given(spec: TileSpec, given: GivenTiles, mpp: tuple[float, float]) -
     """The settings with the size and resolution that given tiles have on this slide."""
     size_px = given.size_px or spec.size_px
     tile_mpp = given.l0_tile_size[0] * mpp[0] / size_px
-    return spec.model_copy(update={"size_px": size_px, "mpp": tile_mpp, "stride_px": None})
+    return spec.model_copy(
+        update={"size_px": size_px, "mpp": tile_mpp, "stride_px": None, "mpp_tolerance": EXACT}
+    )
 
 
 def _require_same_slide(slide_id: str, given: GivenTiles, l0_slide: Pair) -> None:

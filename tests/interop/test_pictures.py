@@ -55,3 +55,15 @@ def test_a_damaged_tile_leaves_no_folder(make_store: MakeStore, tmp_path: Path) 
     with pytest.raises(ArtifactError, match="tile 0 is damaged"):
         export_pictures(open_tiles(store.path), "slide_1", tmp_path / "out")
     assert list((tmp_path / "out/jpg").iterdir()) == []
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    store = make_store()
+    folder = export_pictures(store, "slide_1", tmp_path)
+    assert export_pictures(store, "slide_1", tmp_path) == folder
+    (folder / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(ArtifactError, match=r"mine\.jpg lies there and would be lost"):
+        export_pictures(store, "slide_1", tmp_path)
+    assert (folder / "mine.jpg").read_bytes() == b"mine"

@@ -387,3 +387,64 @@ def test_the_real_slides_are_all_accounted_for(data_folder: Path, tmp_path: Path
     assert {row["status"] for row in rows.values()} == {"done"}
     assert int(rows["tcga_with_mpp"]["num_tiles"]) > 100
     assert rows["CMU-1-Small-Region_svs"]["mpp_source"] == "slide"
+
+
+def test_an_outline_edited_by_hand_is_kept(slides: Path, tmp_path: Path) -> None:
+    """RUN/masks/<slide>.geojson, drawn anew in QuPath and named as the slide's own mask."""
+    assert pathology("tile", slides, "--slide", "s0", "--out", tmp_path / "run").returncode == 0
+    mask = tmp_path / "run" / "masks" / "s0.geojson"
+    before = rows_of(tmp_path / "run")["s0"]["num_tiles"]
+    drawn = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [700, 0], [700, 900], [0, 900]]]},
+        "properties": {"classification": {"name": "Tissue"}, "name": "by hand"},
+    }
+    mask.write_text(json.dumps(drawn))
+    table = tmp_path / "t.csv"
+    table.write_text(f"slide_id,slide_path,mask_path\ns0,{slides / 's0.tif'},{mask}\n")
+    for _ in range(2):
+        done = pathology("tile", table, "--out", tmp_path / "run")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(mask.read_text()) == drawn
+    assert "already complete" in rows_of(tmp_path / "run")["s0"]["reason"]
+    assert rows_of(tmp_path / "run")["s0"]["num_tiles"] != before
+
+
+def test_a_runs_own_pictures_are_no_slides(slides: Path) -> None:
+    for _ in range(2):
+        assert pathology("tile", slides, "--out", slides, "--dry-run").returncode in (0, 1)
+        pathology("tile", slides, "--out", slides)
+        pathology("tile", slides, "--out", slides / "run")
+    assert set(rows_of(slides)) == set(rows_of(slides / "run"))
+    assert not any("overlays" in name for name in rows_of(slides))
+
+
+def test_files_of_other_work_are_not_replaced_by_tiling(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "summary.md").write_text("mine")
+    done = pathology("tile", slides, "--out", tmp_path)
+    assert done.returncode == 2 and "summary.md lies there and would be replaced" in done.stderr
+    assert (tmp_path / "summary.md").read_text() == "mine"
+
+
+def test_rows_that_were_not_asked_for_decide_nothing(slides: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"slide_id,slide_path\ns0,{slides / 's0.tif'}\nlost,nowhere.svs\n")
+    assert pathology("tile", table, "--out", tmp_path / "r", "--slide", "s0").returncode == 0
+    assert pathology("tile", table, "--out", tmp_path / "r").returncode == 1
+    assert pathology("tile", table, "--out", tmp_path / "r", "--slide", "s0").returncode == 0
+    assert pathology("tile", table, "--out", tmp_path / "r", "--slide", "lost").returncode == 1
+
+
+def test_one_file_of_coordinates_is_not_for_several_slides(slides: Path, tmp_path: Path) -> None:
+    run, h5 = tmp_path / "run", tmp_path / "h5"
+    pathology("tile", slides, "--slide", "s0", "--out", run, "--set", "tile.mpp=1.3")
+    pathology("export", run, "--out", h5, "--format", "trident")
+    (file,) = h5.rglob("s0*.h5")
+    pathology("tile", slides, "--out", tmp_path / "again", "--coords", file)
+    rows = rows_of(tmp_path / "again")
+    assert rows["s0"]["status"] == "done" and rows["s1"]["status"] == "failed"
+    assert "holds no coordinates of this slide" in rows["s1"]["reason"]
+    said = open_tiles(tmp_path / "again" / "tiles" / "s0.zarr").attributes["config"]["tile"]
+    assert abs(said["mpp"] - 1.3) < 0.01  # as the tiles are, and not as the settings say
+    done = pathology("tile", slides, "--out", tmp_path / "n", "--coords", tmp_path / "nothing")
+    assert done.returncode == 2 and "no such file or folder" in done.stderr

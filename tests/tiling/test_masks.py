@@ -13,7 +13,7 @@ from PIL import Image
 from shapely.geometry import Point, shape
 
 from pathology.core.errors import SlideError
-from pathology.tiling.masks import mask_to_geojson, read_mask
+from pathology.tiling.masks import _is_excluded, mask_digest, mask_to_geojson, read_mask
 
 SLIDE, SIZE = (3200, 2400), (320, 240)
 
@@ -176,3 +176,29 @@ def test_thousands_of_pieces_have_their_own_holes() -> None:
 
 def test_no_tissue_is_no_piece() -> None:
     assert mask_to_geojson(np.zeros((30, 40), np.bool_), (400, 300))["features"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_cut_out"),
+    [
+        ("Ignore*", True),
+        ("Pen marks", True),
+        ("Holes", True),
+        ("excluded", True),
+        ("Penile carcinoma", False),
+        ("Holey", False),
+        ("", False),
+    ],
+)
+def test_a_class_is_cut_out_by_its_first_word(name: str, is_cut_out: bool) -> None:
+    assert _is_excluded({"properties": {"classification": {"name": name}}}) is is_cut_out
+
+
+def test_an_edit_between_samples_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "mask.bmp"
+    path.write_bytes(bytes(8 << 20))
+    before = mask_digest(path, "s")
+    with path.open("r+b") as stream:
+        stream.seek(200_000)
+        stream.write(b"\x01" * 4096)
+    assert mask_digest(path, "s") != before
