@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pathology.adapt.config import AdaptConfig
 from pathology.core.errors import ArtifactError, ConfigError
@@ -11,7 +11,7 @@ from pathology.core.manifest import SlideRecord
 from pathology.data.splits import require_apart, split_of_manifest
 from pathology.tiling.shown import shown_by
 from pipelines.adapt_features import FeatureInput, Given
-from pipelines.adapt_inputs import nothing_left, problem_of, sampling_of
+from pipelines.adapt_inputs import Say, nothing_left, problem_of, sampling_of
 from pipelines.tile_samples import USUAL_MPP, iter_samples
 
 
@@ -138,3 +138,13 @@ def require_tissue(given: Given, config: AdaptConfig) -> None:
         f"{given.path}: no tissue to learn from: {num_blank} of {num_blank + len(problems)} are "
         f"blank, of one color from edge to edge{others}. Give pictures of stained tissue"
     )
+
+
+def without_test(given: Given, say: Say) -> Given:
+    """An input without the slides or pictures that its manifest marks test, which are counted."""
+    if isinstance(given, FeatureInput):
+        return given
+    kept = tuple(slide for slide in given.slides if slide.split != "test")
+    if len(kept) < len(given.slides):
+        say(f"{given.path.name}: {len(given.slides) - len(kept)} marked test are left out")
+    return replace(given, slides=kept)

@@ -20,7 +20,7 @@ from pathology.models.card import TileContract
 from pathology.models.encoder import Encoder
 from pathology.stain.contract import StainMismatch
 from pathology.training.fabric import Precision, device_of
-from pipelines.adapt_checks import Labelled, require_learnable
+from pipelines.adapt_checks import Labelled, require_learnable, without_test
 from pipelines.adapt_encoder import encoding_of
 from pipelines.adapt_features import (
     FeatureInput,
@@ -158,12 +158,13 @@ def read_domains(
 
     folder  where pixels lie while they are trained on; features are kept in memory
 
-    Slides of the source that its manifest marks test are left out, those marked val judge.
+    What a manifest marks test is left out, of either side; the source's marked val judge.
     Features are taken as they are; a side of tiles is encoded as the other was. Labels are checked
     before any tile is read. Raises ConfigError where they do not do, ContractError where features
     are of other tiles or by another encoder, and StainMismatch where the two sides are normalized
     otherwise.
     """
+    target = without_test(target, say)
     made = given_tiles(source, target, config, options.mpp)
     config = settings_of(config, made)
     known = labels_of(source.slides, options.labels)

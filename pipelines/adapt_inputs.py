@@ -19,7 +19,7 @@ from pipelines.grade_order import order_of
 from pipelines.input_kinds import TileInput
 from pipelines.prediction_tables import read_tile_predictions
 from pipelines.tile_labels import TileLabels, Told
-from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
+from pipelines.tile_samples import Sampling, SlideTiles, common_mpp, iter_samples
 
 Say = Callable[[str], None]
 SHOWN = 5  # names in a line
@@ -198,6 +198,7 @@ def read_domain(
     """
     roll = Roll(given.path, class_of, is_labelled=is_labelled, say=say)
     spacings: list[float] = []
+    num_used = 0
     stains: set[str] = set()
     for sample in iter_samples(given, sampling_of(config, mpp, assume_mpp)):
         on_slide()
@@ -207,13 +208,14 @@ def read_domain(
                 tiles = tiles[roll.label(sample.slide_id, tile_labels.of(sample))]
             sink.add(tiles)
             spacings += [sample.mpp] if sample.mpp else []
+            num_used += 1
             stains.add(sample.stain)
     roll.close()
     if len(stains) > 1:
         raise StainMismatch(
             f"{given.path}: tiles in several stains ({', '.join(sorted(stains))}). Give one run"
         )
-    mpp = float(np.median(spacings)) if spacings else None
+    mpp = common_mpp(given.path, spacings, num_used, say if assume_mpp is None else None)
     return roll.domain(sink.values(), mpp, stains.pop())
 
 

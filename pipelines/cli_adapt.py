@@ -92,7 +92,7 @@ def train_adapt(
     """
     from pathology.adapt.config import AdaptConfig
     from pathology.core.config import load_config
-    from pathology.core.output_place import require_file_place, run_folder
+    from pathology.core.output_place import require_model_place, run_folder
     from pipelines.adapt_features import look_at_domain
     from pipelines.adapt_processes import launched, read_together
     from pipelines.adapt_scores import score_lines
@@ -103,7 +103,9 @@ def train_adapt(
     from pipelines.progress import counting
     from pipelines.training_progress import training_progress
 
-    require_file_place(out, source, target, labels, target_labels, weights, config)
+    require_model_place(
+        out, source, target, labels, target_labels, weights, config, start, tile_labels
+    )
     require_mpp(mpp, "--mpp", MAX_TILE_MPP)
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]

@@ -205,13 +205,13 @@ def train_weak(
         pathology train weak RUN --labels slides.csv --out all.pt --start grades.pt
     """
     from pathology.core.config import load_config
-    from pathology.core.output_place import require_file_place
+    from pathology.core.output_place import require_model_place
     from pathology.weak.config import WeakConfig
     from pipelines.first_process import is_first, tell
     from pipelines.training_progress import training_progress
     from pipelines.weak_train import WeakOptions, plan_weak, train_planned
 
-    require_file_place(out, run, labels, splits, weights, config)
+    require_model_place(out, run, labels, splits, weights, config, start)
     words = [f"method={method}"] if method else []
     words += [] if seed is None else [f"seed={seed}"]
     settings = load_config(WeakConfig, config, [*(set_ or ()), *words])

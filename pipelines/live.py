@@ -196,7 +196,8 @@ def closing_lines(session: LiveSession, options: LiveOptions) -> list[str]:
     if options.record is not None and options.record.is_file():
         lines.append(f"Recording: {options.record}")
     if session.saver is not None:
-        lines.append(f"{session.saver.num_saved} pictures saved: {session.saver.manifest}")
+        where = f": {session.saver.manifest}" if session.saver.num_saved else ""
+        lines.append(f"{session.saver.num_saved} pictures saved{where}")
         if session.saver.num_saved:
             lines.append(
                 "Next: pathology train adapt --source SLIDES "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pathology.core.errors import ConfigError
+from pathology.inference.session_saver import COLUMNS, MANIFEST
 from pipelines.live_sources import SIMULATED
 
 
@@ -19,11 +20,26 @@ def require_places(source: str, record: Path | None, save: Path | None) -> None:
             raise ConfigError(f"--record {record}: is a folder. Give a name that ends in .mp4")
         if _is_same(record, origin):
             raise ConfigError(f"--record {record}: is the source itself. Give another name")
+        if record.exists():
+            raise ConfigError(f"--record {record}: is there already. Give another name")
         _require_folder("--record", record, record.parent)
     if save is not None:
         if origin.is_dir() and _is_same(save, origin):
             raise ConfigError(f"--save {save}: is the source itself. Give another folder")
         _require_folder("--save", save, save)
+        _require_own_manifest(save / MANIFEST)
+
+
+def _require_own_manifest(manifest: Path) -> None:
+    """Raise ConfigError where pictures' rows would go into a table of other columns."""
+    if manifest.is_file():
+        with manifest.open(encoding="utf-8", errors="replace") as stream:
+            head = stream.readline().strip()
+        if head != ",".join(COLUMNS):
+            raise ConfigError(
+                f"--save {manifest.parent}: its {MANIFEST} has other columns than sessions write "
+                f"({', '.join(COLUMNS)}). Give another folder"
+            )
 
 
 def _require_folder(option: str, given: Path, folder: Path) -> None:

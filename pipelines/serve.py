@@ -176,7 +176,7 @@ def _records(options: ServeOptions, outcomes: Iterable[SlideOutcome]) -> dict[st
     return {
         outcome.slide_id: SlideRecord(
             slide_id=outcome.slide_id,
-            slide_path=_found(Path(outcome.slide_path), root),
+            slide_path=_found(Path(outcome.slide_path), outcome.slide_bytes, root),
             case_id=outcome.case_id,
             label=outcome.label,
             centre=outcome.centre,
@@ -188,13 +188,18 @@ def _records(options: ServeOptions, outcomes: Iterable[SlideOutcome]) -> dict[st
 
 
 def _root(run: Path) -> list[Path]:
-    """Folders that relative paths of a run may start from: this one, and those above the run."""
-    return [Path.cwd(), *run.resolve().parents]
+    """Folders that relative paths of a run may start from: those above the run, and this one."""
+    return [*run.resolve().parents, Path.cwd()]
 
 
-def _found(path: Path, roots: list[Path]) -> Path:
-    """The path, from the first folder where there is something of this name."""
-    return next((root / path for root in roots if (root / path).exists()), path)
+def _found(path: Path, num_bytes: int | None, roots: list[Path]) -> Path:
+    """The path, from the first folder where there is a file of this name and size.
+
+    Where none is of the size, such as a folder, the first of this name.
+    """
+    there = [root / path for root in roots if (root / path).exists()]
+    same = [one for one in there if one.is_file() and one.stat().st_size == num_bytes]
+    return next(iter(same or there), path)
 
 
 def _fit(path: Path) -> tuple[FitSlide, str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pathology import __version__
 from pathology.core.artifact import fingerprint
-from pathology.core.output_place import require_file_place, run_folder
+from pathology.core.output_place import require_model_place, run_folder
 from pathology.core.run_record import environment, now, write_run_record
 from pathology.core.state import load_state
 from pathology.stain.cycle_config import CycleConfig
@@ -79,7 +79,7 @@ def train_model(
     """
     started = now()
     given = as_input(target)
-    require_file_place(out, given.path, *(as_input(source).path for source in sources))
+    require_model_place(out, given.path, *(as_input(source).path for source in sources))
     domains = read_domains(sources, given, config, options.assume_mpp, say)
     name = given.path.name
     return train_on(domains, name, out, config, options, started, on_step=on_step, say=say)

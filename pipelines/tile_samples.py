@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,12 +153,13 @@ def sample_picture(record: SlideRecord, sampling: Sampling) -> SlideTiles:
         return _without_tiles(record.slide_id, record.centre, fault)
     mpp = record.mpp or picture.mpp or sampling.assume_mpp
     pixels = picture.pixels
-    if sampling.mpp and mpp and abs(mpp / sampling.mpp - 1) > MPP_TOLERANCE:
-        height, width = pixels.shape[:2]
-        scale = mpp / sampling.mpp
+    height, width = pixels.shape[:2]
+    if sampling.mpp and mpp:
         problem = _misfit(record.slide_id, min(height, width), mpp, sampling.mpp, sampling.size_px)
         if problem is not None:
             return _without_tiles(record.slide_id, record.centre, problem)
+    if sampling.mpp and mpp and abs(mpp / sampling.mpp - 1) > MPP_TOLERANCE:
+        scale = mpp / sampling.mpp
         pixels = scale_to(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
         mpp = sampling.mpp
     squares = squares_of(pixels, sampling.size_px)
@@ -241,3 +242,27 @@ def _without_tiles(slide_id: str, centre: str, fault: Exception) -> SlideTiles:
     is_known = isinstance(fault, PathologyError | OSError)
     problem = reason_of(fault) if is_known else f"damaged ({fault})"
     return SlideTiles(slide_id, centre, None, np.zeros((0, 1, 1, 3), np.uint8), problem=problem)
+
+
+def common_mpp(
+    path: Path, spacings: Sequence[float], num: int, say: Callable[[str], None] | None
+) -> float | None:
+    """Microns per pixel of the tiles of an input; None: nothing states it.
+
+    spacings  of those of the num slides or pictures that state one
+    say       told where some do not
+    Raises ArtifactError where they differ.
+    """
+    if not spacings:
+        return None
+    if max(spacings) > min(spacings) * (1 + 2 * MPP_TOLERANCE):
+        raise ArtifactError(
+            f"{path}: tiles of several resolutions, {min(spacings):.4g} to {max(spacings):.4g} "
+            "um/px. Give --mpp, to which all are scaled"
+        )
+    if len(spacings) < num and say is not None:
+        say(
+            f"{path.name}: {num - len(spacings)} of {num} pictures state no resolution and are "
+            "taken as they are: fill the column mpp, or give one for all (--target-mpp)"
+        )
+    return float(np.median(spacings))

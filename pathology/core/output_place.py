@@ -8,6 +8,7 @@ from pathology.core.errors import ArtifactError
 
 RUN_TABLE = "process_list.csv"  # of a tiling run
 RUN_FILES = (RUN_TABLE, "stain.csv", "run.json")  # which later commands read
+ZIP = b"PK"  # how the files of models begin
 MADE = (".json", ".pt", ".csv", ".parquet")  # models and tables, which a command writes anew
 
 
@@ -24,6 +25,15 @@ def require_file_place(final: Path, *inputs: Path | None) -> None:
             raise ArtifactError(f"{final}: read by this command, too. Give its output another name")
         if one is not None and one.is_dir() and _is_member(final, one):
             raise ArtifactError(f"{final}: belongs to {one}. Give the output another name")
+
+
+def require_model_place(final: Path, *inputs: Path | None) -> None:
+    """The same for a model, which replaces no file but an earlier model."""
+    require_file_place(final, *inputs)
+    if final.is_file():
+        with final.open("rb") as stream:
+            if stream.read(2) != ZIP:
+                raise ArtifactError(f"{final}: lies there and is no model. Give another name")
 
 
 def _is_member(final: Path, folder: Path) -> bool:

@@ -17,6 +17,7 @@ from pathology.inference.frame import Frame
 from pathology.slides.reader import Pixels
 
 COLUMNS = ("slide_id", "case_id", "slide_path", "mpp", "domain")
+MANIFEST = "manifest.csv"
 LOOK_PX = 128  # width at which fields are compared
 MOVED_SHARE = 0.25  # of the field's width that it must have moved
 WORTH = ("graded", "out of distribution")  # in focus and with tissue

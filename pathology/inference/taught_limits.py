@@ -84,7 +84,7 @@ class TaughtLimits(NamedTuple):
 
 def limits_path(model: Path) -> Path:
     """Where the limits of a model lie: MODEL.limits.npz beside it."""
-    return model.with_name(f"{model.stem}.limits.npz")
+    return model.with_name(f"{model.name.removesuffix('.pt')}.limits.npz")
 
 
 def contrast(grey: NDArray[np.uint8], mpp: float) -> float:
