@@ -63,7 +63,10 @@ def _tile(run: Planned) -> Stage:
         scheduler=options.scheduler,
         timeout_s=options.timeout_s,
     )
-    slides = table_digest((s.slide_id, s.slide_path, s.mpp) for s in run.labels.slides)
+    slides = table_digest(
+        (s.slide_id, s.slide_path, s.mpp, s.mask_path, s.domain, s.case_id, s.label, s.centre)
+        for s in run.labels.slides
+    )
     assume = str(config.assume_mpp)
     return Stage(
         "tile",

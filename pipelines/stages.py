@@ -15,6 +15,7 @@ from pathology.core.run_record import now
 
 Status = Literal["done", "kept", "failed", "left out", "to do"]
 FAILED_CODE = 1
+UNLOOKED = "but for files that changed since, which a run looks at"
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def _run(
         recipe = stage.recipe()
         reason = _reason(stage, record, recipe, is_forced=is_forced)
         if not reason and (is_dry or not stage.is_thrifty):
-            return Ended(stage.name, "kept", code=int(record.stages[stage.name]["code"]))
+            said = UNLOOKED if stage.is_thrifty else ""
+            return Ended(stage.name, "kept", 0.0, int(record.stages[stage.name]["code"]), said)
         if is_dry:
             return Ended(stage.name, "to do", reason=reason)
         record.forget(stage.name)

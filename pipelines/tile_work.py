@@ -61,7 +61,7 @@ def tile_one(
     """Tile one slide; see extract.tile_slide."""
     from pathology.tiling.extract import tile_slide
 
-    return tile_slide(task.record, config, job, report, _given(task))
+    return tile_slide(task.record, config, job, report, _given(task, job))
 
 
 def plan_one(
@@ -70,7 +70,7 @@ def plan_one(
     """Plan one slide; see extract.plan_slide."""
     from pathology.tiling.extract import plan_slide
 
-    return plan_slide(task.record, config, job, _given(task))
+    return plan_slide(task.record, config, job, _given(task, job))
 
 
 def fail_one(task: SlideTask, fault: Exception, seconds: float, error: str) -> SlideOutcome:
@@ -80,16 +80,29 @@ def fail_one(task: SlideTask, fault: Exception, seconds: float, error: str) -> S
     return failed(task.record, fault, seconds, error)
 
 
-def _given(task: SlideTask) -> GivenTiles | None:
+def _given(task: SlideTask, job: TilingJob) -> GivenTiles | None:
     if task.fault is not None:
         raise task.fault
     if task.coords is None:
         return None
-    from pathology.interop.coordinates import read_coordinates
+    from pathology.interop.coordinates import are_in_microns, read_coordinates
     from pathology.tiling.config import GivenTiles
 
-    read = read_coordinates(task.coords, task.record.mpp)
+    l0_mpp = _l0_mpp(task.record, job) if are_in_microns(task.coords) else None
+    read = read_coordinates(task.coords, l0_mpp)
     return GivenTiles(read.l0_xy, read.l0_tile_size, read.size_px, read.l0_slide)
+
+
+def _l0_mpp(record: SlideRecord, job: TilingJob) -> float:
+    """Level-0 microns per pixel, as tiling takes it. Raises SlideError where it is not known."""
+    from contextlib import closing
+
+    from pathology.slides.open import open_slide
+    from pathology.slides.resolution import decide_spacing
+
+    with closing(open_slide(record)) as slide:
+        spacings = slide.facts.spacings
+    return decide_spacing(record.slide_id, record.mpp, spacings, job.assume_mpp).mpp[0]
 
 
 def _found(record: SlideRecord, folder: Path, listing: Listing) -> SlideTask:

@@ -73,6 +73,11 @@ def read_coordinates(path: Path, l0_mpp: float | None = None) -> Coordinates:
     )
 
 
+def are_in_microns(path: Path) -> bool:
+    """Whether a file counts in microns, so that the slide's resolution is needed to read it."""
+    return read_raw(path).file_attributes.get("unit") == "um"
+
+
 def list_coordinates(folder: Path) -> Listing:
     """The files below a folder that may hold coordinates: looked up once, for many slides."""
     listing = []

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -448,3 +449,17 @@ def test_one_file_of_coordinates_is_not_for_several_slides(slides: Path, tmp_pat
     assert abs(said["mpp"] - 1.3) < 0.01  # as the tiles are, and not as the settings say
     done = pathology("tile", slides, "--out", tmp_path / "n", "--coords", tmp_path / "nothing")
     assert done.returncode == 2 and "no such file or folder" in done.stderr
+
+
+def test_coordinates_in_microns_use_the_slides_own_resolution(slides: Path, tmp_path: Path) -> None:
+    """As STAMP writes them; the table says nothing of the slide's resolution."""
+    with h5py.File(tmp_path / "s0.h5", "w") as file:
+        file["coords"] = np.array([[0.0, 0.0], [128.0, 0.0]], np.float32)
+        file["feats"] = np.zeros((2, 8), np.float16)
+        said = {"unit": "um", "tile_size_um": 128.0, "tile_size_px": 224, "feat_type": "tile"}
+        file.attrs.update(said)
+    words = ("--slide", "s0", "--out", tmp_path / "run", "--coords", tmp_path / "s0.h5")
+    done = pathology("tile", slides, *words)
+    assert done.returncode == 0, done.stdout
+    found = open_tiles(tmp_path / "run" / "tiles" / "s0.zarr").l0_xy
+    assert set(map(tuple, found.tolist())) <= {(0, 0), (256, 0)} and len(found)  # 0.5 um/px
