@@ -20,7 +20,7 @@ from pathology.core.artifact import (
 )
 from pathology.core.errors import ArtifactError
 from pathology.core.geometry import TileSpec
-from pathology.core.output_place import require_file_place
+from pathology.core.output_place import require_file_place, require_model_place
 
 
 def test_a_fingerprint_follows_every_setting_and_input() -> None:
@@ -158,3 +158,15 @@ def test_files_of_an_input_folder_are_not_replaced(tmp_path: Path) -> None:
     for name in ("style.json", "model.pt", "styles.csv"):
         (tmp_path / name).touch()  # made by such a command before
         require_file_place(tmp_path / name, tmp_path)
+
+
+def test_a_model_replaces_models_alone(tmp_path: Path) -> None:
+    for name, content in (("a.pt", b"PK zip"), ("new.pt", None)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        require_model_place(tmp_path / name)
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ArtifactError, match=r"photo\.png: lies there and is no model"):
+        require_model_place(tmp_path / "photo.png")
+    with pytest.raises(ArtifactError, match="read by this command, too"):
+        require_model_place(tmp_path / "a.pt", tmp_path / "a.pt")

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from pathology.core.errors import ConfigError
+from pathology.inference.session_saver import SessionSaver
 from pipelines.live import run_live
 from pipelines.live_calibrate import CalibrateOptions, calibrate
 from pipelines.live_limits import write_limits
+from pipelines.live_places import require_places
+from tests.conftest import tissue_pixels
 from tests.in_process import PATHOLOGY, pathology
 from tests.inference.conftest import encoder, head, model_path
 from tests.pipelines.test_live import options_of, write_pan
@@ -107,3 +110,19 @@ def test_a_picture_of_a_pixel_measures_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.startswith("ConfigError: no ruling is plain to see in the picture.")
+
+
+def test_recordings_and_other_tables_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "session.mp4").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="is there already"):
+        require_places("0", tmp_path / "session.mp4", None)
+    require_places("0", tmp_path / "new.mp4", tmp_path)
+    saver = SessionSaver(tmp_path, "one")
+    saver._save(tissue_pixels(64, 64), 0.5)
+    saver.close()
+    require_places("0", None, tmp_path)  # another session goes on with it
+    table = tmp_path / "manifest.csv"
+    for other in ("slide_id,case_id,slide_path,mpp,domain,label", "slide_id;case_id"):
+        table.write_text(f"{other}\n")
+        with pytest.raises(ConfigError, match="has other columns than sessions write"):
+            require_places("0", None, tmp_path)

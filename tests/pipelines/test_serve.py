@@ -19,6 +19,8 @@ from pathology.stain.saved_style import StainError
 from pathology.viewer.app import viewer_app
 from pipelines.serve import (
     ServeOptions,
+    _found,
+    _root,
     find_predictions,
     lost_line,
     scene_of,
@@ -201,3 +203,15 @@ def test_no_torch_until_it_is_needed(run: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_run_finds_its_own_slide_and_not_the_callers(tmp_path: Path) -> None:
+    """Relative paths: two projects, each with slides/s.png, looked at from within the other."""
+    for name, size in (("here", 5), ("there", 7)):
+        (tmp_path / name / "slides").mkdir(parents=True)
+        (tmp_path / name / "slides" / "s.png").write_bytes(bytes(size))
+    path, roots = Path("slides/s.png"), [tmp_path / "here", tmp_path / "there"]
+    for size, name in ((5, "here"), (7, "there"), (None, "here"), (9, "here")):
+        assert _found(path, size, roots) == tmp_path / name / path
+    assert _root(tmp_path / "there" / "run")[0] == tmp_path / "there"
+    assert _found(Path("no.png"), 5, roots) == Path("no.png")
