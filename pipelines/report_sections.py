@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,38 @@ def sections_of(run: Path) -> list[Section]:
 def _stages(folder: RunFolder) -> list[Section]:
     """What was done when, in how long, and by which fingerprint of settings and inputs."""
     try:
-        stages = json.loads(folder.record.read_text(encoding="utf-8"))["stages"]
         rows = [
             [name, str(made["finished"]), f"{made['seconds']:,.0f} s", str(made["recipe"])]
-            for name, made in stages.items()
+            for name, made in _ended(folder).items()
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
+        return []
+    if not rows:
         return []  # trained by single commands
     heads = ["stage", "finished", "took", "fingerprint"]
     text = ["Settings of the trainings, their seeds among them, stand in the model cards."]
     return [Section("stages", "Stages of the run", text, (), [Table(heads, rows)], ())]
+
+
+def _ended(folder: RunFolder) -> Mapping[str, Any]:
+    """What is known of the stages that ended well; nothing where there was no run."""
+    try:
+        stages = json.loads(folder.record.read_text(encoding="utf-8"))["stages"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return stages if isinstance(stages, dict) else {}
+
+
+def _outdated(folder: RunFolder, names: Sequence[str]) -> list[str]:
+    """A remark where the last run did not come to the end of some of these stages."""
+    ended = _ended(folder)
+    missing = [name for name in names if name not in ended]
+    if len(missing) in (0, len(names)):  # all of one run, or by single commands
+        return []
+    return [
+        f"The last run did not finish {' and '.join(missing)}: figures, grades and maps shown here "
+        "are of an earlier one."
+    ]
 
 
 def _slides(folder: RunFolder) -> Section | None:
@@ -70,7 +92,8 @@ def _slides(folder: RunFolder) -> Section | None:
         if found.get(level)
     ]
     return Section(
-        "grades", "Grades of slides and tiles", text, _remarks(found), tables,
+        "grades", "Grades of slides and tiles", text,
+        [*_outdated(folder, ("weak", "predict", "evaluate")), *_remarks(found)], tables,
         _pictures(pictures), {"Model card: slides": card},
     )  # fmt: skip
 
@@ -107,7 +130,8 @@ def _microscope(folder: RunFolder) -> Section | None:
         "they have labels, these only judge, but for the row that says otherwise."
     ]
     return Section(
-        "microscope", "At the microscope", text, (), [t for t in tables if t.rows],
+        "microscope", "At the microscope", text, _outdated(folder, ("adapt", "microscope")),
+        [t for t in tables if t.rows],
         _pictures(pictures), {f"Model card: {name}": cards[name] for name in order},
     )  # fmt: skip
 

@@ -160,6 +160,8 @@ def _run(
     except (PathologyError, OSError) as fault:
         kind = f"{type(fault).__name__}: " if isinstance(fault, PathologyError) else ""
         said = f"{kind}{reason_of(fault)}"
+        if not is_dry:
+            record.forget(stage.name)
         return Ended(stage.name, "failed", time.perf_counter() - start, FAILED_CODE, said)
     seconds = time.perf_counter() - start
     record.put(stage.name, recipe, seconds, code)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pathology.core.errors import ArtifactError, ConfigError
+from pipelines.report_sections import _outdated
+from pipelines.run_config import RunFolder
 from pipelines.stages import Choice, Ended, Record, Stage, run_stages
 
 
@@ -144,3 +146,33 @@ def test_a_damaged_record_only_costs_time(chain: Chain) -> None:
     chain.run()
     (chain.folder / "s.json").write_text('{"stages": [')
     assert statuses(chain.run()) == ["done"] * 3
+
+
+def test_a_stage_that_was_refused_is_not_remembered_as_it_was(chain: Chain) -> None:
+    """Nor where its recipe could not even be told."""
+    chain.run()
+    (chain.folder / "a").unlink()
+    chain.settings.pop("a")
+    with pytest.raises(KeyError):
+        chain.run()
+    chain.settings["a"] = "1"
+
+    def refuse() -> int:
+        raise ConfigError("no")
+
+    chain.faults["b"] = refuse
+    chain.settings["b"] = "2"
+    assert statuses(chain.run()) == ["done", "failed", "left out"]
+    assert set(Record.read(chain.folder / "s.json").stages) == {"a", "c"}
+
+
+def test_a_report_says_which_stages_are_of_an_earlier_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    record = Record(folder.record)
+    names = ("weak", "predict", "evaluate")
+    assert _outdated(folder, names) == []  # by single commands
+    for name in ("tile", *names):
+        record.put(name, "r", 1.0, 0)
+    assert _outdated(folder, names) == []
+    record.forget("weak")
+    assert "did not finish weak: figures, grades and maps" in _outdated(folder, names)[0]
