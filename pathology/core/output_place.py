@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pathology.core.errors import ArtifactError
@@ -63,6 +64,18 @@ def require_no_store(out: Path) -> None:
         if folder.suffix == ".zarr" and (folder / "zarr.json").is_file():
             raise ArtifactError(
                 f"{out}: inside of the tile store {folder.name}. Give another folder"
+            )
+
+
+def require_only(folder: Path, is_ours: Callable[[str], object]) -> None:
+    """Raise ArtifactError where a folder that is to be replaced holds a file of another's.
+
+    is_ours  of the name of a file: whether an export writes such
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not is_ours(path.name):
+            raise ArtifactError(
+                f"{folder}: {path.name} lies there and would be lost. Give --out another folder"
             )
 
 

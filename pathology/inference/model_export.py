@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError, ConfigError
+from pathology.core.output_place import require_only
 from pathology.inference.tile_network import (
     NEIGHBORS_MATTER,
     OUTPUTS,
@@ -28,6 +29,7 @@ from pathology.models.encoder import Encoder
 from pathology.models.onnx_session import write_onnx
 
 NOTE = "Research use only. Not for diagnosis."
+WSINFER_FILES = ("torchscript_model.pt", "config.json", "README.md")
 
 
 class LogProbabilities(nn.Module):
@@ -84,6 +86,7 @@ def export_wsinfer(whole: EncoderAndHead, card: ModelCard, folder: Path) -> Path
     Colors are normalized within the network, so the configuration asks for none. Raises
     ArtifactError where the file does not answer as the model does, to within 1e-4.
     """
+    require_only(folder, WSINFER_FILES.__contains__)
     tiles_B3HW = _noise(card)
     config = {
         "spec_version": "1.0",

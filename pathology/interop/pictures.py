@@ -10,6 +10,7 @@ import cv2
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError
+from pathology.core.output_place import require_only
 from pathology.slides import jpeg
 from pathology.tiling.store import TileStore
 
@@ -30,7 +31,8 @@ def export_pictures(
             f"{store.path}: holds coordinates only: tile without --coords-only to export pictures"
         )
     folder = out / picture_format / slide_id
-    _require_ours(folder, slide_id, picture_format)
+    ours = re.compile(rf"{re.escape(slide_id)}_\d+_\d+\.{picture_format}")
+    require_only(folder, ours.fullmatch)
     with publish(folder) as scratch:
         scratch.mkdir()
         for row, (x, y) in enumerate(store.l0_xy.tolist()):
@@ -42,16 +44,6 @@ def export_pictures(
                     f"{store.path}: tile {row} is damaged ({error}): tile the slide again"
                 ) from error
     return folder
-
-
-def _require_ours(folder: Path, slide_id: str, picture_format: PictureFormat) -> None:
-    """Raise ArtifactError where the folder, which is replaced, holds what no export has written."""
-    name = re.compile(rf"{re.escape(slide_id)}_\d+_\d+\.{picture_format}")
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if not name.fullmatch(path.name):
-            raise ArtifactError(
-                f"{folder}: {path.name} lies there and would be lost. Give --out another folder"
-            )
 
 
 def _picture(store: TileStore, row: int, picture_format: PictureFormat) -> bytes:

@@ -47,6 +47,11 @@ def test_both_formats_answer_as_predict_does(tmp_path: Path) -> None:
     model = write_model(tmp_path)
     files = export_model(model, tmp_path / "out", ["onnx", "wsinfer"])
     assert [path.name for path in files] == ["m.onnx", "m.wsinfer"]
+    assert export_model(model, tmp_path / "out", ["wsinfer"]) == files[1:]
+    (files[1] / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"notes\.txt lies there and would be lost"):
+        export_model(model, tmp_path / "out", ["wsinfer"])
+    (files[1] / "notes.txt").unlink()
     tiles = np.random.default_rng(1).integers(0, 256, (4, EDGE, EDGE, 3), np.uint8)
     mine = load_for_use(model)
     assert mine.model.encoder is not None
