@@ -31,13 +31,13 @@ def require_places(source: str, record: Path | None, save: Path | None) -> None:
 
 
 def _require_own_manifest(manifest: Path) -> None:
-    """Raise ConfigError where pictures' rows would go into a table of other columns."""
+    """Raise ConfigError where another table lies; one to which labels were added goes on."""
     if manifest.is_file():
-        with manifest.open(encoding="utf-8", errors="replace") as stream:
-            head = stream.readline().strip()
-        if head != ",".join(COLUMNS):
+        with manifest.open(encoding="utf-8-sig", errors="replace") as stream:
+            names = stream.readline().strip().split(",")
+        if not set(COLUMNS) <= set(names):
             raise ConfigError(
-                f"--save {manifest.parent}: its {MANIFEST} has other columns than sessions write "
+                f"--save {manifest.parent}: its {MANIFEST} lacks columns that sessions write "
                 f"({', '.join(COLUMNS)}). Give another folder"
             )
 

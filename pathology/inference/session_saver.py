@@ -80,17 +80,22 @@ class SessionSaver:
         )
         with publish(path) as scratch:
             scratch.write_bytes(data.tobytes())
-        row = [name, self.session, f"{self.session}/{path.name}", f"{mpp:.6g}", "microscope"]
-        write_text(self.manifest, csv_text([[*COLUMNS], *_rows(self.manifest), row]))
+        said = (name, self.session, f"{self.session}/{path.name}", f"{mpp:.6g}", "microscope")
+        columns, rows = _read(self.manifest)
+        rows.append(dict(zip(COLUMNS, said, strict=True)))
+        cells = [[row.get(column, "") for column in columns] for row in rows]
+        write_text(self.manifest, csv_text([columns, *cells]))
         self.num_saved += 1
 
 
-def _rows(manifest: Path) -> list[list[str]]:
-    """Rows of earlier sessions and of this one."""
+def _read(manifest: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of earlier sessions and of this one; labels, say, were added since."""
     if not manifest.is_file():
-        return []
-    with manifest.open(encoding="utf-8", newline="") as stream:
-        return list(csv.reader(stream))[1:]
+        return [*COLUMNS], []
+    with manifest.open(encoding="utf-8-sig", newline="") as stream:
+        found = csv.DictReader(stream)
+        rows = [{k: v or "" for k, v in row.items() if k} for row in found]
+        return list(found.fieldnames or COLUMNS), rows
 
 
 def _look(pixels: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 from pathlib import Path
 
@@ -122,7 +123,21 @@ def test_recordings_and_other_tables_are_not_replaced(tmp_path: Path) -> None:
     saver.close()
     require_places("0", None, tmp_path)  # another session goes on with it
     table = tmp_path / "manifest.csv"
-    for other in ("slide_id,case_id,slide_path,mpp,domain,label", "slide_id;case_id"):
+    head, row = table.read_text().splitlines()
+    table.write_text(f"label,{head}\nbenign,{row}\n")  # by a person, in between
+    require_places("0", None, tmp_path)
+    saver = SessionSaver(tmp_path, "two")
+    saver._save(tissue_pixels(64, 64), 0.5)
+    saver.close()
+    one, two = csv.DictReader(table.read_text().splitlines())
+    assert (one["label"], one["case_id"], two["label"], two["case_id"]) == (
+        "benign",
+        "one",
+        "",
+        "two",
+    )
+    assert two["mpp"] == "0.5" and two["slide_path"].startswith("two/")
+    for other in ("slide_id,case_id,slide_path", "slide_id;case_id;slide_path;mpp;domain"):
         table.write_text(f"{other}\n")
-        with pytest.raises(ConfigError, match="has other columns than sessions write"):
+        with pytest.raises(ConfigError, match="lacks columns that sessions write"):
             require_places("0", None, tmp_path)
