@@ -57,7 +57,7 @@ def predict(
     from pipelines.given_mpp import require_mpp
     from pipelines.grade_maps import draw_maps
     from pipelines.predict import predict as run_prediction
-    from pipelines.prediction_tables import require_table_place, slides_table
+    from pipelines.prediction_tables import beside, require_table_place, slides_table
     from pipelines.progress import progress
     from pipelines.tile_for_model import CutOptions, has_tiles, tile_for_model
     from pipelines.weak_inputs import num_slides
@@ -66,7 +66,7 @@ def predict(
     require_mpp(assume_mpp, "--assume-mpp")
     only = None
     if not has_tiles(source):
-        cut = CutOptions(out.with_name(f"{out.stem}.tiles"), data_root, assume_mpp)
+        cut = CutOptions(beside(out, ".tiles"), data_root, assume_mpp)
         only = tile_for_model(model, source, cut)
         source = cut.out
     speeds: list[str] = []

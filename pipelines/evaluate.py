@@ -15,7 +15,7 @@ import numpy as np
 from pathology.core.artifact import write_text
 from pathology.core.errors import ArtifactError, ConfigError
 from pathology.core.manifest import Manifest, SlideRecord, read_manifest
-from pathology.core.table import csv_text, first_of
+from pathology.core.table import csv_text, first_lines, first_of
 from pathology.evaluation.grading import NUM_DRAWS, Estimate, table_rows
 from pathology.evaluation.grading_plots import draw_centres, draw_grading
 from pipelines.class_map import require_grades
@@ -156,9 +156,8 @@ def _remove_pictures(out: Path) -> None:
 
 def _lost(problems: Mapping[str, str]) -> list[str]:
     """A line for each of the first slides whose tiles cannot be judged, though they have a map."""
-    lines = [f"tiles not judged: {name}: {why}" for name, why in [*problems.items()][:MAX_TOLD]]
-    num_more = len(problems) - MAX_TOLD
-    return [*lines, f"tiles not judged: of {num_more} more slides"] if num_more > 0 else lines
+    lines = [f"tiles not judged: {name}: {why}" for name, why in problems.items()]
+    return first_lines(lines, MAX_TOLD)
 
 
 def _draw(

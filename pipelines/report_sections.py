@@ -114,7 +114,7 @@ def _microscope(folder: RunFolder) -> Section | None:
     main = [name for name in order if name not in KINDS] or order
     pictures = []
     for name in main:
-        beside = folder.adapted(name).with_name(f"{name}.run")
+        beside = run_folder(folder.adapted(name))
         evaluation = folder.scope_evaluation(name)
         pictures += [
             (evaluation / "slides.png", f"{name}, pictures: confusion, curves, calibration."),

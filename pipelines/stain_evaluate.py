@@ -14,8 +14,9 @@ import numpy as np
 
 from pathology.core.artifact import fingerprint, write_text
 from pathology.core.errors import ArtifactError, PathologyError, SlideError
-from pathology.core.output_place import require_folder_place
+from pathology.core.output_place import require_folder_place, require_own
 from pathology.core.run_record import environment, now, versions, write_run_record
+from pathology.core.table import first_lines
 from pathology.evaluation.stain_config import StainEvaluationConfig
 from pathology.evaluation.stain_page import Panel, Picture, StainFindings, render_stain_page
 from pathology.evaluation.stain_scores import SlideScores
@@ -35,7 +36,7 @@ from pipelines.stain_measure import (
 )
 from pipelines.stain_models import NamedModel, load_models
 from pipelines.stain_pairs import Pair, read_pairs, score_pairs
-from pipelines.tile_samples import SlideTiles, sample_slides
+from pipelines.tile_samples import Sampling, SlideTiles, iter_samples
 
 EVALUATION_SCHEMA = 2
 MAX_PANELS = 6
@@ -64,7 +65,8 @@ def evaluate_stain(
     would normalize what is normalized already; then nothing is written.
     """
     started = now()
-    _require_own_place(out)
+    require_folder_place(out)
+    require_own(out, RECORD, ("run.json", *(f"{table}.csv" for table in TABLES)))
     named = load_models(models, device)
     known_pairs = read_pairs(pairs, source) if pairs else []
     mpp = next((model.mpp for model in named if model.mpp), None)
@@ -181,9 +183,8 @@ def summary_lines(findings: StainFindings) -> list[str]:
 
 def problem_lines(findings: StainFindings) -> list[str]:
     """What could not be measured, and why, for the end of the command."""
-    lines = [f"not measured: {name}: {reason}" for name, reason in findings.problems[:MAX_TOLD]]
-    num_more = len(findings.problems) - MAX_TOLD
-    return [*lines, f"not measured: {num_more} more"] if num_more > 0 else lines
+    lines = [f"not measured: {name}: {reason}" for name, reason in findings.problems]
+    return first_lines(lines, MAX_TOLD)
 
 
 def panels_of(
@@ -205,29 +206,14 @@ def panels_of(
         yield Panel(title, flags[slide.slide_id], shown)
 
 
-def _require_own_place(out: Path) -> None:
-    """Raise ArtifactError where tables of other work would be replaced, such as a manifest."""
-    require_folder_place(out)
-    if not (out / RECORD).exists():
-        for name in ("run.json", *(f"{table}.csv" for table in TABLES)):
-            if (out / name).exists():
-                raise ArtifactError(
-                    f"{out}: {name} lies there and would be replaced. Give --out another folder"
-                )
-
-
 def _sampled(
     path: Path, config: StainEvaluationConfig, models_mpp: float | None
 ) -> list[SlideTiles]:
     """Tiles of an input: of stores and pictures as they are, of slides as the models want them."""
-    is_cut = look_at(path).kind in ("manifest", "slide")
-    return sample_slides(
-        path,
-        size_px=config.size_px,
-        tiles_per_slide=config.tiles_per_slide,
-        mpp=models_mpp if is_cut else None,
-        assume_mpp=config.assume_mpp,
-    )
+    given = look_at(path)
+    mpp = models_mpp if given.kind in ("manifest", "slide") else None
+    sampling = Sampling(config.size_px, config.tiles_per_slide, mpp, config.assume_mpp)
+    return list(iter_samples(given, sampling))
 
 
 def _best_tiles(slides: Sequence[SlideTiles]) -> list[tuple[SlideTiles, int]]:

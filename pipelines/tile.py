@@ -15,9 +15,9 @@ from typing import Any
 from pathology.core.artifact import content_digest, sweep_scratch
 from pathology.core.batch import Batch
 from pathology.core.config import load_config
-from pathology.core.errors import ArtifactError, ConfigError, ManifestError
+from pathology.core.errors import ConfigError, ManifestError
 from pathology.core.manifest import Manifest, SlideRecord, read_manifest
-from pathology.core.output_place import RUN_TABLE, require_no_store
+from pathology.core.output_place import RUN_TABLE, require_no_store, require_own
 from pathology.core.run_record import environment, now, num_cores, write_run_record
 from pathology.core.supervise import Task
 from pathology.tiling.config import TilingConfig, TilingJob
@@ -129,7 +129,8 @@ def _tile_all(
     options: TileOptions,
 ) -> int:
     started, start = now(), time.perf_counter()
-    _require_own_place(job.out)
+    require_no_store(job.out)
+    require_own(job.out, RUN_TABLE, ("run.json", "summary.md"))
     aside = ThreadPoolExecutor(1)
     surroundings = aside.submit(environment)
     job.store_path("").parent.mkdir(parents=True, exist_ok=True)
@@ -158,17 +159,6 @@ def _tile_all(
         said = {"Settings": str(options.config or "defaults"), "Result": one_line(rows, seconds)}
         write_summary(job.out / "summary.md", "Tiling run", rows, said)
     return _finish(rows, meant, seconds, job.out)
-
-
-def _require_own_place(out: Path) -> None:
-    """Raise ArtifactError where files of other work would be replaced."""
-    require_no_store(out)
-    if not (out / RUN_TABLE).exists():  # which is there before the others are
-        for name in ("run.json", "summary.md"):
-            if (out / name).exists():
-                raise ArtifactError(
-                    f"{out}: {name} lies there and would be replaced. Give --out another folder"
-                )
 
 
 def _finish(rows: Sequence[SlideOutcome], meant: Collection[str], seconds: float, out: Path) -> int:

@@ -158,10 +158,10 @@ def sample_picture(record: SlideRecord, sampling: Sampling) -> SlideTiles:
         problem = _misfit(record.slide_id, min(height, width), mpp, sampling.mpp, sampling.size_px)
         if problem is not None:
             return _without_tiles(record.slide_id, record.centre, problem)
-    if sampling.mpp and mpp and abs(mpp / sampling.mpp - 1) > MPP_TOLERANCE:
         scale = mpp / sampling.mpp
-        pixels = scale_to(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
-        mpp = sampling.mpp
+        if abs(scale - 1) > MPP_TOLERANCE:
+            pixels = scale_to(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
+            mpp = sampling.mpp
     squares = squares_of(pixels, sampling.size_px)
     squares = squares[evenly(len(squares), sampling.tiles_per_slide)]
     stain = picture.normalized_by or RAW

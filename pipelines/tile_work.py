@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,11 +86,10 @@ def _given(task: SlideTask, job: TilingJob) -> GivenTiles | None:
         raise task.fault
     if task.coords is None:
         return None
-    from pathology.interop.coordinates import are_in_microns, read_coordinates
+    from pathology.interop.coordinates import read_coordinates
     from pathology.tiling.config import GivenTiles
 
-    l0_mpp = _l0_mpp(task.record, job) if are_in_microns(task.coords) else None
-    read = read_coordinates(task.coords, l0_mpp)
+    read = read_coordinates(task.coords, partial(_l0_mpp, task.record, job))
     return GivenTiles(read.l0_xy, read.l0_tile_size, read.size_px, read.l0_slide)
 
 

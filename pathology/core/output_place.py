@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pathology.core.errors import ArtifactError
@@ -58,6 +58,18 @@ def require_folder_place(out: Path) -> None:
     require_no_store(out)
 
 
+def require_own(out: Path, record: str, names: Sequence[str]) -> None:
+    """Raise ArtifactError where files of such names lie in a folder that no such command has made.
+
+    record  the file by which its folders are known
+    """
+    for name in () if (out / record).exists() else names:
+        if (out / name).exists():
+            raise ArtifactError(
+                f"{out}: {name} lies there and would be replaced. Give --out another folder"
+            )
+
+
 def require_no_store(out: Path) -> None:
     """Raise ArtifactError for a place inside of a tile store."""
     for folder in (out.resolve(), *out.resolve().parents):
@@ -85,4 +97,9 @@ def run_folder(model: Path) -> Path:
     >>> run_folder(Path("a/grades.pt")), run_folder(Path("grades.v2"))
     (PosixPath('a/grades.run'), PosixPath('grades.v2.run'))
     """
-    return model.with_name(f"{model.name.removesuffix('.pt')}.run")
+    return beside_model(model, ".run")
+
+
+def beside_model(model: Path, ending: str) -> Path:
+    """What belongs to a model, named after all of its name but .pt."""
+    return model.with_name(model.name.removesuffix(".pt") + ending)

@@ -12,6 +12,7 @@ import torch
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError
+from pathology.core.output_place import ZIP
 
 DAMAGE = (
     pickle.UnpicklingError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError,
@@ -52,7 +53,7 @@ def _require_checksums(path: Path) -> None:
     """Raise BadZipFile for a part that is not what was written; files of old versions have none."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as stream:
-            if stream.read(2) == b"PK":
+            if stream.read(2) == ZIP:
                 raise zipfile.BadZipFile("its end is missing")
         return
     with zipfile.ZipFile(path) as parts:

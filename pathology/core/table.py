@@ -147,6 +147,16 @@ def first_of(names: Sequence[str]) -> str:
     return (", ".join(names[:SHOWN]) or "none") + more
 
 
+def first_lines(lines: Sequence[str], most: int) -> list[str]:
+    """The first of many lines, and one that counts the others.
+
+    >>> first_lines(["a", "b", "c"], 2), first_lines(["a"], 2)
+    (['a', 'b', 'and 1 more'], ['a'])
+    """
+    num_more = len(lines) - most
+    return [*lines[:most], *([f"and {num_more} more"] if num_more > 0 else [])]
+
+
 def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Files in a folder and in those below it, linked ones among them, hidden ones left out."""
     here = above | {folder.resolve()}

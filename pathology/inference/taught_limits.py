@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pathology.core.artifact import publish
 from pathology.core.errors import ArtifactError
+from pathology.core.output_place import beside_model
 from pathology.slides.reader import Pixels
 from pathology.tiling.config import QualityConfig
 from pathology.tiling.quality import judging_px, sharpness
@@ -84,7 +85,7 @@ class TaughtLimits(NamedTuple):
 
 def limits_path(model: Path) -> Path:
     """Where the limits of a model lie: MODEL.limits.npz beside it."""
-    return model.with_name(f"{model.name.removesuffix('.pt')}.limits.npz")
+    return beside_model(model, ".limits.npz")
 
 
 def contrast(grey: NDArray[np.uint8], mpp: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +43,18 @@ class Coordinates:
     l0_slide: Pair | None = None
 
 
-def read_coordinates(path: Path, l0_mpp: float | None = None) -> Coordinates:
+def read_coordinates(path: Path, l0_mpp: float | Callable[[], float] | None = None) -> Coordinates:
     """The coordinates in a file, whoever wrote it.
 
-    l0_mpp  level-0 microns per pixel of the slide, for STAMP, whose files count in microns
+    l0_mpp  level-0 microns per pixel of the slide, or what tells them: asked for STAMP alone, whose
+            files count in microns
     Raises ArtifactError where the file is damaged or of no dialect known here.
     """
     raw = read_raw(path)
     on_coords, on_file = raw.attributes, raw.file_attributes
     try:
         if on_file.get("unit") == "um":
-            return _from_stamp(raw, l0_mpp)
+            return _from_stamp(raw, l0_mpp() if callable(l0_mpp) else l0_mpp)
         if raw.coords.ndim == 2 and raw.coords.shape[1] == 5:
             return _from_atlaspatch(raw)
         if "level0_magnification" in on_coords and "target_magnification" in on_coords:
@@ -71,11 +72,6 @@ def read_coordinates(path: Path, l0_mpp: float | None = None) -> Coordinates:
         f"{path}: coordinates of an unknown kind: nothing says how large a tile is (attributes: "
         f"{found}). Give a coordinates file of TRIDENT, CLAM, AtlasPatch, WSInfer or STAMP"
     )
-
-
-def are_in_microns(path: Path) -> bool:
-    """Whether a file counts in microns, so that the slide's resolution is needed to read it."""
-    return read_raw(path).file_attributes.get("unit") == "um"
 
 
 def list_coordinates(folder: Path) -> Listing:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pathology.core.artifact import content_digest, sha256_of
+from pathology.core.artifact import sha256_of
 from pathology.core.errors import SlideError
 from pathology.slides.plan import Pair
 from pathology.tiling.tissue import Mask
@@ -21,7 +21,6 @@ from pathology.tiling.tissue import Mask
 EXCLUDED = re.compile(  # a first word, as in "Ignore*" and "Pen marks"
     r"(?:excluded?|ignored?|artefacts?|artifacts?|holes?|pens?|background)(?![a-z])"
 )
-WHOLE_BYTES = 1 << 21  # up to which content_digest reads all of a file
 TISSUE_COLOR = (0, 128, 0)
 MAX_ASPECT_ERROR = 0.02
 REMEDY = "Give a GeoJSON file from QuPath or an image of the slide's shape as mask_path"
@@ -91,9 +90,7 @@ def mask_digest(path: Path, slide_id: str) -> str:
     Samples would miss what was edited between them.
     """
     try:
-        if path.stat().st_size > WHOLE_BYTES:
-            return sha256_of(path)[:12]
-        return content_digest(path)
+        return sha256_of(path)[:12]
     except OSError as error:
         raise _unreadable(path, slide_id, error) from error
 
